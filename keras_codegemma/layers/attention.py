@@ -1,0 +1,182 @@
+"""Attention with shared key-value heads: over a whole sequence, over a cache, and the layer that projects and joins.
+
+Scores, softmax and the sums of weighted values are float32 in every dtype policy; the products take their operands in
+the compute dtype. Queries are scaled by 1 / sqrt(H), a power of two for CodeGemma, so it does not matter when.
+"""
+
+import jax
+import jax.numpy as jnp
+import keras
+
+from keras_codegemma.axes import Array, Bool, Float, Int
+from keras_codegemma.cache import LayerCache
+from keras_codegemma.layers.projection import Projection
+from keras_codegemma.layers.rotary import rotate
+
+# Key slots that one step of `attend_cached` reads. Work is proportional to the used length rounded up to this.
+# Small enough that a short prompt does not pay for a long cache; large enough that the loop itself is cheap.
+CACHE_BLOCK = 256
+
+# Finite, so that a row without any allowed key (padding) gives a finite, unused result instead of NaN.
+_MASKED = -1e30
+
+
+def attend(
+    query: Float[Array, "B T N H"],
+    key: Float[Array, "B T K H"],
+    value: Float[Array, "B T K H"],
+    segment_ids: Int[Array, "B T"],
+) -> Float[Array, "B T N H"]:
+    """Causal attention within the segments of a whole sequence.
+
+    A query sees the keys at or before it that have its own segment id. Padding (segment 0) sees only padding.
+    """
+    grouped = _group_heads(query, key.shape[2])  # B T K G H
+    scores = jnp.einsum("btkgh,bskh->bkgts", grouped, key, preferred_element_type=jnp.float32)
+    index = jnp.arange(query.shape[1])
+    allowed = (index[:, None] >= index[None, :]) & (
+        segment_ids[:, :, None] == segment_ids[:, None, :]
+    )  # B T S
+    weights = jax.nn.softmax(jnp.where(allowed[:, None, None], scores, _MASKED), axis=-1)
+    mixed = jnp.einsum(
+        "bkgts,bskh->btkgh", weights.astype(value.dtype), value, preferred_element_type=jnp.float32
+    )
+    return mixed.reshape(query.shape).astype(query.dtype)
+
+
+def attend_cached(query: Float[Array, "B T N H"], cache: LayerCache) -> Float[Array, "B T N H"]:
+    """Causal attention of T new tokens a row over its cache, into which their own keys are already written.
+
+    Query t of row b stands at position cache.lengths[b] + t and sees the slots up to it. The cache is read in blocks,
+    only as far as the longest row has come, with a running softmax, so neither work nor memory grows with the
+    capacity. Block size is fixed, so a row's sums are made in the same order whatever the batch or the capacity.
+    """
+    time, capacity = query.shape[1], cache.key.shape[1]
+    grouped = _group_heads(query, cache.key.shape[2]).transpose(0, 2, 3, 1, 4)  # B K G T H
+    positions = cache.lengths[:, None] + jnp.arange(time, dtype=jnp.int32)  # B T
+    block = min(CACHE_BLOCK, capacity)
+    # Invariant after block i: `total` and `mixed` are the softmax's denominator and numerator over the slots of
+    # blocks 0 .. i, relative to exp(`highest`). Slot 0 is visible to every query, so `highest` is real after block 0.
+    highest = jnp.full(grouped.shape[:-1], _MASKED, jnp.float32)
+    total = jnp.zeros(grouped.shape[:-1], jnp.float32)
+    mixed = jnp.zeros(grouped.shape, jnp.float32)
+
+    def read_block(step: Int[Array, ""], running: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        # The last block of a capacity that is no multiple is moved left; slots read before are masked out.
+        start = jnp.minimum(step * block, capacity - block)
+        key = jax.lax.dynamic_slice_in_dim(cache.key, start, block, axis=1)
+        value = jax.lax.dynamic_slice_in_dim(cache.value, start, block, axis=1)
+        slots = start + jnp.arange(block, dtype=jnp.int32)
+        allowed = (slots[None, None, :] <= positions[:, :, None]) & (slots >= step * block)  # B T S
+        return _add_block(running, grouped, key, value, allowed)
+
+    used = jnp.max(cache.lengths) + time
+    steps = (used + block - 1) // block
+    _, total, mixed = jax.lax.fori_loop(0, steps, read_block, (highest, total, mixed))
+    joined = (mixed / total[..., None]).transpose(0, 3, 1, 2, 4)  # B T K G H
+    return joined.reshape(query.shape).astype(query.dtype)
+
+
+def _add_block(
+    running: tuple[Array, Array, Array],
+    query: Float[Array, "B K G T H"],
+    key: Float[Array, "B S K H"],
+    value: Float[Array, "B S K H"],
+    allowed: Bool[Array, "B T S"],
+) -> tuple[Array, Array, Array]:
+    """One step of the running softmax (Milakov and Gimelshein, 2018, algorithm 3)."""
+    highest, total, mixed = running
+    scores = _product("bkgth,bskh->bkgts", query, key)
+    scores = jnp.where(allowed[:, None, None], scores, _MASKED)
+    new_highest = jnp.maximum(highest, scores.max(-1))
+    weights = jnp.where(allowed[:, None, None], jnp.exp(scores - new_highest[..., None]), 0.0)
+    old = jnp.exp(highest - new_highest)
+    values = _product("bkgts,bskh->bkgth", weights.astype(value.dtype), value)
+    return new_highest, total * old + weights.sum(-1), mixed * old[..., None] + values
+
+
+def _product(equation: str, x: Array, y: Array) -> Array:
+    """A product of small operands. XLA's CPU compiler is slow at bfloat16 with few rows, so there they are widened."""
+
+    def widened(x: Array, y: Array) -> Array:
+        return jnp.einsum(equation, x.astype(jnp.float32), y.astype(jnp.float32))
+
+    def direct(x: Array, y: Array) -> Array:
+        return jnp.einsum(equation, x, y, preferred_element_type=jnp.float32)
+
+    if x.dtype == jnp.float32:
+        return direct(x, y)
+    return jax.lax.platform_dependent(x, y, cpu=widened, default=direct)
+
+
+def _group_heads(query: Float[Array, "B T N H"], num_key_value_heads: int) -> Float[Array, "B T K G H"]:
+    batch, time, heads, width = query.shape
+    scaled = query * jnp.asarray(width**-0.5, query.dtype)
+    return scaled.reshape(batch, time, num_key_value_heads, heads // num_key_value_heads, width)
+
+
+class GemmaAttention(keras.layers.Layer):
+    """Query, key and value projections, rotary embedding, attention, output projection.
+
+    Attribute and layer names (`query_dense`, named "query", and so on) are KerasHub's weight paths: do not rename.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_query_heads: int,
+        num_key_value_heads: int,
+        head_dim: int,
+        initializer_for=None,
+        **options,
+    ):
+        super().__init__(**options)
+        self.num_query_heads = num_query_heads
+        self.num_key_value_heads = num_key_value_heads
+        self.head_dim = head_dim
+        self._initializer_for = initializer_for
+
+    def build(self, input_shape):
+        width = input_shape[-1]
+        queries = (None, self.num_query_heads, self.head_dim)
+        keys = (None, self.num_key_value_heads, self.head_dim)
+        self.query_dense = self._projection("btd,ndh->btnh", queries, name="query")
+        self.key_dense = self._projection("bsd,kdh->bskh", keys, name="key")
+        self.value_dense = self._projection("bsd,kdh->bskh", keys, name="value")
+        self.output_dense = self._projection("btnh,nhd->btd", (None, width), name="attention_output")
+        for dense in (self.query_dense, self.key_dense, self.value_dense):
+            dense.build(input_shape)
+        self.output_dense.build((None, *queries))
+        self.built = True
+
+    def _projection(self, equation: str, output_shape: tuple[int | None, ...], *, name: str) -> Projection:
+        options = (
+            {}
+            if self._initializer_for is None
+            else {"kernel_initializer": self._initializer_for(f"{name}/kernel")}
+        )
+        return Projection(equation, output_shape, dtype=self.dtype_policy, name=name, **options)
+
+    def call(self, x, sin, cos, segment_ids=None, cache=None):
+        """Attends within the sequence, or with a cache over what came before as well.
+
+        Args:
+            x: [B, T, D].
+            sin: float32 [B, T, H / 2], of the tokens' positions.
+            cos: likewise.
+            segment_ids: int32 [B, T]; needed without a cache.
+            cache: `LayerCache`, or None.
+
+        Returns:
+            [B, T, D]; with a cache, the pair of it and the cache with these tokens written.
+        """
+        query = rotate(self.query_dense(x), sin, cos)  # B T N H
+        key = rotate(self.key_dense(x), sin, cos)  # B T K H
+        value = self.value_dense(x)
+        if cache is None:
+            return self.output_dense(attend(query, key, value, segment_ids))
+        cache = cache.write(key, value)
+        return self.output_dense(attend_cached(query, cache)), cache
+
+    def compute_output_spec(self, x, sin, cos, segment_ids=None, cache=None):
+        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
