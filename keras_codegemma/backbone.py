@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_codegemma.cache import KVCache, from_layers
 from keras_codegemma.config import CodeGemmaConfig
@@ -263,7 +264,8 @@ def _from_source(source: WeightSource, path: str) -> Callable[..., Any]:
                 f"The weight {path} must have shape {tuple(shape)}; its source gave {tuple(value.shape)}. "
                 "Load a checkpoint of this architecture."
             )
-        return value
+        # Keras does not cast what an initializer returns. astype also exists on jax arrays, and copies only if it must.
+        return value.astype(dtype, copy=False) if isinstance(value, np.ndarray) else value.astype(dtype)
 
     return load
 

@@ -91,6 +91,15 @@ def from_layers(layers: list[LayerCache], *, new_lengths: Int[Array, "B"]) -> KV
     )
 
 
+def storage_dtype(compute_dtype: str) -> str:
+    """The cache's dtype for a model that computes in `compute_dtype`.
+
+    On CPU it is float32: XLA's CPU compiler updates a bfloat16 buffer by converting all of it to float32 and back,
+    which made a step of 8 rows ten times as long. The values are the same, rounded when they are computed.
+    """
+    return "float32" if jax.default_backend() == "cpu" else compute_dtype
+
+
 def bytes_per_token(config: CodeGemmaConfig, dtype: str) -> int:
     """Cache bytes that one token of one row takes (2B in bfloat16: 18,432; 7B: 458,752)."""
     return 2 * config.num_layers * config.num_key_value_heads * config.head_dim * jnp.dtype(dtype).itemsize

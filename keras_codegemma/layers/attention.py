@@ -52,7 +52,9 @@ def attend_cached(query: Float[Array, "B T N H"], cache: LayerCache) -> Float[Ar
     capacity. Block size is fixed, so a row's sums are made in the same order whatever the batch or the capacity.
     """
     time, capacity = query.shape[1], cache.key.shape[1]
-    grouped = _group_heads(query, cache.key.shape[2]).transpose(0, 2, 3, 1, 4)  # B K G T H
+    grouped = (
+        _group_heads(query, cache.key.shape[2]).transpose(0, 2, 3, 1, 4).astype(cache.key.dtype)
+    )  # B K G T H
     positions = cache.lengths[:, None] + jnp.arange(time, dtype=jnp.int32)  # B T
     block = min(CACHE_BLOCK, capacity)
     # Invariant after block i: `total` and `mixed` are the softmax's denominator and numerator over the slots of
@@ -67,6 +69,9 @@ def attend_cached(query: Float[Array, "B T N H"], cache: LayerCache) -> Float[Ar
         key = jax.lax.dynamic_slice_in_dim(cache.key, start, block, axis=1)
         value = jax.lax.dynamic_slice_in_dim(cache.value, start, block, axis=1)
         slots = start + jnp.arange(block, dtype=jnp.int32)
+        # A weight of 0 does not hide what an unwritten slot holds if that is infinite or NaN.
+        written = slots[None, :] < (cache.lengths + time)[:, None]  # B S
+        value = jnp.where(written[:, :, None, None], value, 0)
         allowed = (slots[None, None, :] <= positions[:, :, None]) & (slots >= step * block)  # B T S
         return _add_block(running, grouped, key, value, allowed)
 
@@ -86,27 +91,15 @@ def _add_block(
 ) -> tuple[Array, Array, Array]:
     """One step of the running softmax (Milakov and Gimelshein, 2018, algorithm 3)."""
     highest, total, mixed = running
-    scores = _product("bkgth,bskh->bkgts", query, key)
+    scores = jnp.einsum("bkgth,bskh->bkgts", query, key, preferred_element_type=jnp.float32)
     scores = jnp.where(allowed[:, None, None], scores, _MASKED)
     new_highest = jnp.maximum(highest, scores.max(-1))
     weights = jnp.where(allowed[:, None, None], jnp.exp(scores - new_highest[..., None]), 0.0)
     old = jnp.exp(highest - new_highest)
-    values = _product("bkgts,bskh->bkgth", weights.astype(value.dtype), value)
+    values = jnp.einsum(
+        "bkgts,bskh->bkgth", weights.astype(value.dtype), value, preferred_element_type=jnp.float32
+    )
     return new_highest, total * old + weights.sum(-1), mixed * old[..., None] + values
-
-
-def _product(equation: str, x: Array, y: Array) -> Array:
-    """A product of small operands. XLA's CPU compiler is slow at bfloat16 with few rows, so there they are widened."""
-
-    def widened(x: Array, y: Array) -> Array:
-        return jnp.einsum(equation, x.astype(jnp.float32), y.astype(jnp.float32))
-
-    def direct(x: Array, y: Array) -> Array:
-        return jnp.einsum(equation, x, y, preferred_element_type=jnp.float32)
-
-    if x.dtype == jnp.float32:
-        return direct(x, y)
-    return jax.lax.platform_dependent(x, y, cpu=widened, default=direct)
 
 
 def _group_heads(query: Float[Array, "B T N H"], num_key_value_heads: int) -> Float[Array, "B T K G H"]:

@@ -19,7 +19,8 @@ import keras
 
 from keras_codegemma.axes import Array, Float
 
-_HEADS_FIRST = "btd,ndh->btnh"
+_HEADS_FIRST = "md,ndh->mnh"
+_PUNCTUATION = str.maketrans("", "", ",->")
 
 
 def contract(
@@ -63,23 +64,30 @@ _contract.defvjp(_contract_forward, _contract_backward)
 
 def einsum_accumulating_in_float32(equation: str, x: Array, y: Array) -> Float[Array, "..."]:
     """`jnp.einsum` of two arrays of one float type; the result is float32, whatever the operands are."""
-    result = equation.split("->")[1]
-    if x.dtype == jnp.bfloat16 and result.startswith("bt") and x.shape[:2] == (1, 1):
-        return jax.lax.platform_dependent(
-            x,
-            y,
-            cpu=lambda x, y: _einsum(equation, jnp.pad(x, ((0, 0), (0, 1)) + ((0, 0),) * (x.ndim - 2)), y)[
-                :, :1
-            ],
-            default=partial(_einsum, equation),
-        )
-    return _einsum(equation, x, y)
+    operands, result = equation.split("->")
+    letters, _ = operands.split(",")
+    rows = letters[:2]
+    if not result.startswith(rows):
+        return _plain_einsum(equation, x, y)
+    # Batch and time as one axis of rows: XLA's CPU compiler finds its fast product for a matrix, not for [B, 1, D].
+    batch, time = x.shape[:2]
+    flat = equation.replace(rows, "m")
+    product = _rows_einsum(flat, x.reshape(batch * time, *x.shape[2:]), y)
+    return product.reshape(batch, time, *product.shape[1:])
 
 
-def _einsum(equation: str, x: Array, y: Array) -> Array:
-    if _is_heads_first(equation):
-        return jax.lax.platform_dependent(x, y, cpu=_heads_first, default=partial(_plain_einsum, equation))
-    return _plain_einsum(equation, x, y)
+def _rows_einsum(equation: str, x: Array, y: Array) -> Array:
+    on_cpu = partial(_heads_first if _is_heads_first(equation) else _plain_einsum, equation)
+    pad_row = x.dtype == jnp.bfloat16 and x.shape[0] == 1
+    if not pad_row and on_cpu.func is _plain_einsum:
+        return _plain_einsum(equation, x, y)
+
+    def cpu(x: Array, y: Array) -> Array:
+        if pad_row:
+            return on_cpu(jnp.pad(x, ((0, 1),) + ((0, 0),) * (x.ndim - 1)), y)[:1]
+        return on_cpu(x, y)
+
+    return jax.lax.platform_dependent(x, y, cpu=cpu, default=partial(_plain_einsum, equation))
 
 
 def _plain_einsum(equation: str, x: Array, y: Array) -> Array:
@@ -87,19 +95,17 @@ def _plain_einsum(equation: str, x: Array, y: Array) -> Array:
 
 
 def _is_heads_first(equation: str) -> bool:
-    letters = equation.translate(str.maketrans("", "", ",->"))
-    canonical = dict(zip(dict.fromkeys(letters), "btdnh", strict=False))
+    canonical = dict(zip(dict.fromkeys(equation.translate(_PUNCTUATION)), "mdnh", strict=False))
     return equation.translate(str.maketrans(canonical)) == _HEADS_FIRST
 
 
-def _heads_first(x: Array, kernel: Array) -> Array:
-    """`btd,ndh->btnh` without transposing the kernel: one product per head over a broadcast `x`."""
-    (batch, time, width), heads = x.shape, kernel.shape[0]
-    rows = jnp.broadcast_to(x.reshape(1, batch * time, width), (heads, batch * time, width))  # N BT D
+def _heads_first(equation: str, x: Array, kernel: Array) -> Array:
+    """`md,ndh->mnh` without transposing the kernel: one product per head over a broadcast `x`."""
+    rows = jnp.broadcast_to(x, (kernel.shape[0], *x.shape))  # N M D
     product = jax.lax.dot_general(
         rows, kernel, (((2,), (1,)), ((0,), (0,))), preferred_element_type=jnp.float32
-    )  # N BT H
-    return product.transpose(1, 0, 2).reshape(batch, time, heads, -1)  # B T N H
+    )  # N M H
+    return product.transpose(1, 0, 2)
 
 
 @jax.custom_vjp

@@ -1,0 +1,364 @@
+"""Prompt ids in, new ids out: prefill, decode loop and what is compiled for which shapes. Knows no text.
+
+    prompts ── chunks of 16, 64 or 256 ids ──> prefill ─┐          compiled once per (batch, capacity, chunk)
+                                                        ├─> start   compiled once per (batch, capacity, sampler kind)
+                                                        └─> decode  likewise; a loop on the device over any number
+                                                                    of steps, until every row has stopped
+
+Batches are padded to a power of two rows, caches to a power of two slots. Prompt length, budget, stop ids,
+temperature and seed are data: they compile nothing.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from keras_codegemma.axes import Array, Bool, Float, Int
+from keras_codegemma.backbone import CodeGemmaBackbone
+from keras_codegemma.cache import KVCache, storage_dtype
+from keras_codegemma.sampling import StepSampler
+
+SMALLEST_CAPACITY = 1024
+PREFILL_CHUNKS = {"cpu": (16, 64, 256), "accelerator": (16, 64, 1024)}
+STOP_SLOTS = 8
+SEGMENT_SECONDS = 0.03  # aimed at between two looks at a running decode: a screen is redrawn no faster
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationOptions:
+    """What one call asks for, besides its prompts.
+
+    Attributes:
+        budgets: the most new tokens of each row.
+        stop_ids: ids that end a row; at most `STOP_SLOTS`.
+        sampler: chooses each next id.
+        seed: of the random streams; row r draws from stream (seed, r) alone, so batch-mates change nothing.
+    """
+
+    budgets: Sequence[int]
+    stop_ids: Sequence[int]
+    sampler: StepSampler
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratedRow:
+    """The result of one prompt.
+
+    Attributes:
+        token_ids: the new ids, without prompt and stop id.
+        logprob: sum of their log-probabilities under the model, in nats, whatever the sampler did.
+        finish_reason: "stop" (a stop id came) or "length" (the budget is used up).
+    """
+
+    token_ids: list[int]
+    logprob: float
+    finish_reason: str
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class DecodeState:
+    """All that the decode loop carries.
+
+    Attributes:
+        cache: keys and values of everything but the last token of each row.
+        tokens: int32 [B, S], the new ids so far, a stop id among them; slots beyond are undefined.
+        counts: int32 [B], ids in `tokens`.
+        logprobs: float32 [B], summed over the ids that are no stop.
+        stopped: bool [B], a stop id has come.
+        finished: bool [B], stopped, or budget used up, or told to finish.
+    """
+
+    cache: KVCache
+    tokens: Int[Array, "B S"]
+    counts: Int[Array, "B"]
+    logprobs: Float[Array, "B"]
+    stopped: Bool[Array, "B"]
+    finished: Bool[Array, "B"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class RowLimits:
+    """The constant inputs of a decode loop: keys [B], budgets int32 [B], stop_ids int32 [STOP_SLOTS] padded with -1."""
+
+    keys: Array
+    budgets: Int[Array, "B"]
+    stop_ids: Int[Array, "stops"]
+
+
+class Generator:
+    """The compiled programs of one backbone, and the cache memory they reuse.
+
+    Not safe for use by several threads at once.
+    """
+
+    def __init__(self, backbone: CodeGemmaBackbone):
+        self.backbone = backbone
+        self._chunks = PREFILL_CHUNKS["cpu" if jax.default_backend() == "cpu" else "accelerator"]
+        self._prefill = jax.jit(self._prefill_program, donate_argnames=("cache", "last_hidden"))
+        self._start = jax.jit(self._start_program, donate_argnames=("cache",))
+        self._decode = jax.jit(self._decode_program, donate_argnames=("state",))
+        self._idle_cache: KVCache | None = None
+
+    def compilations(self) -> int:
+        """Programs compiled so far, for tests and benchmarks."""
+        return sum(program._cache_size() for program in (self._prefill, self._start, self._decode))
+
+    def begin(self, prompts: Sequence[Sequence[int]], options: GenerationOptions) -> "Decoding":
+        """Prefills the prompts and samples the first id of each row.
+
+        Args:
+            prompts: one list of ids per row, none empty.
+            options: budgets of at least 1.
+
+        Raises:
+            ValueError: an empty prompt, an id outside the vocabulary, a budget below 1 or too many stop ids.
+        """
+        self._check(prompts, options)
+        rows = 1 << (len(prompts) - 1).bit_length()
+        padding = rows - len(prompts)
+        # A padding row repeats the shortest work there is: one token in, one token out.
+        padded = [*map(list, prompts), *([prompts[0][0]] for _ in range(padding))]
+        budgets = [*options.budgets, *([1] * padding)]
+        needed = max(len(prompt) + budget for prompt, budget in zip(padded, budgets, strict=True))
+        cache, last_hidden = self._run_prefill(padded, capacity=capacity_for(needed))
+        stops = [*options.stop_ids, *([-1] * (STOP_SLOTS - len(options.stop_ids)))]
+        streams = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(options.seed), jnp.arange(rows))
+        limits = RowLimits(
+            keys=streams, budgets=jnp.asarray(budgets, jnp.int32), stop_ids=jnp.asarray(stops, jnp.int32)
+        )
+        lengths = jnp.asarray([len(prompt) for prompt in padded], jnp.int32)
+        state = self._start(self.weights(), cache, last_hidden, lengths, limits, options.sampler)
+        return Decoding(self, state, limits, options.sampler, real_rows=len(prompts))
+
+    def weights(self) -> list[Array]:
+        """The backbone's arrays, in the order of `backbone.variables`: the first argument of every program."""
+        return [variable.value for variable in self.backbone.variables]
+
+    def release(self, cache: KVCache) -> None:
+        """Takes back a cache that is no longer read, for the next call of the same shape."""
+        self._idle_cache = cache
+
+    def _check(self, prompts: Sequence[Sequence[int]], options: GenerationOptions) -> None:
+        size = self.backbone.config.vocabulary_size
+        for index, prompt in enumerate(prompts):
+            if not len(prompt):
+                raise ValueError(
+                    f"A prompt must hold at least one id; prompt {index} is empty. Begin it with the <bos> id."
+                )
+            if min(prompt) < 0 or max(prompt) >= size:
+                bad = next(i for i in prompt if not 0 <= i < size)
+                raise ValueError(
+                    f"Prompt ids must lie in [0, {size}); prompt {index} holds {bad}. "
+                    "Use the tokenizer that belongs to this model."
+                )
+        if len(options.budgets) != len(prompts) or min(options.budgets, default=0) < 1:
+            raise ValueError(
+                f"Each of the {len(prompts)} prompts needs a budget of at least 1 new token; "
+                f"got {list(options.budgets)}. Shorten the prompt or raise the length limit."
+            )
+        if len(options.stop_ids) > STOP_SLOTS:
+            raise ValueError(
+                f"At most {STOP_SLOTS} stop ids can be given; got {len(options.stop_ids)}. Stop at text instead."
+            )
+
+    def _run_prefill(self, prompts: list[list[int]], *, capacity: int) -> tuple[KVCache, Array]:
+        plan = chunk_plan(max(map(len, prompts)), self._chunks)
+        ids = np.zeros((len(prompts), sum(plan)), np.int32)
+        for row, prompt in enumerate(prompts):
+            ids[row, : len(prompt)] = prompt
+        lengths = np.asarray([len(prompt) for prompt in prompts], np.int32)
+        cache = self._take_cache(len(prompts), capacity)
+        last_hidden = jnp.zeros((len(prompts), self.backbone.config.hidden_dim), self.backbone.compute_dtype)
+        offset, weights = 0, self.weights()
+        for size in plan:
+            chunk = ids[:, offset : offset + size]
+            cache, last_hidden = self._prefill(weights, cache, last_hidden, chunk, np.int32(offset), lengths)
+            offset += size
+        return cache, last_hidden
+
+    def _take_cache(self, batch_size: int, capacity: int) -> KVCache:
+        cache, self._idle_cache = self._idle_cache, None
+        dtype = storage_dtype(self.backbone.compute_dtype)
+        if cache is not None:
+            key = cache.keys[0]
+            # What an earlier call left in it lies beyond the new lengths, so it is never read.
+            if key.shape[:2] == (batch_size, capacity) and key.dtype == dtype:
+                return cache
+        return KVCache.create(self.backbone.config, batch_size=batch_size, capacity=capacity, dtype=dtype)
+
+    def _scope(self, weights: list[Array]) -> keras.StatelessScope:
+        return keras.StatelessScope(state_mapping=list(zip(self.backbone.variables, weights, strict=True)))
+
+    def _prefill_program(self, weights, cache, last_hidden, token_ids, offset, lengths):
+        """One chunk of T prompt ids a row, at the same offset in every row; some may be padding.
+
+        `last_hidden` [B, D] takes over the hidden state of each row's last prompt token, once that has come.
+        """
+        batch, size = token_ids.shape
+        cache = replace(cache, lengths=jnp.full((batch,), offset, jnp.int32))
+        positions = jnp.broadcast_to(offset + jnp.arange(size, dtype=jnp.int32), (batch, size))
+        with self._scope(weights):
+            hidden, cache = self.backbone.run_decoder(token_ids, positions, cache, cache.lengths + size)
+        last = lengths - 1 - offset  # B
+        picked = jnp.take_along_axis(hidden, jnp.clip(last, 0, size - 1)[:, None, None], axis=1)[:, 0]
+        here = (last >= 0) & (last < size)
+        return cache, jnp.where(here[:, None], picked, last_hidden)
+
+    def _start_program(self, weights, cache, last_hidden, lengths, limits, sampler):
+        batch = lengths.shape[0]
+        state = DecodeState(
+            cache=replace(cache, lengths=lengths),
+            tokens=jnp.zeros((batch, cache.capacity), jnp.int32),
+            counts=jnp.zeros((batch,), jnp.int32),
+            logprobs=jnp.zeros((batch,), jnp.float32),
+            stopped=jnp.zeros((batch,), bool),
+            finished=jnp.zeros((batch,), bool),
+        )
+        return accept(state, self._logits(weights, last_hidden), limits, sampler)
+
+    def _decode_program(self, weights, state, limits, sampler, steps, finish):
+        """Up to `steps` more tokens a row; rows in `finish` [B] get none."""
+
+        def unfinished(carry):
+            step, state = carry
+            return (step < steps) & ~jnp.all(state.finished)
+
+        def one_step(carry):
+            step, state = carry
+            lengths = state.cache.lengths
+            last = jnp.take_along_axis(state.tokens, state.counts[:, None] - 1, axis=1)  # B 1
+            new_lengths = jnp.where(state.finished, lengths, lengths + 1)
+            with self._scope(weights):
+                hidden, cache = self.backbone.run_decoder(last, lengths[:, None], state.cache, new_lengths)
+            logits = self._logits(weights, hidden[:, 0])
+            return step + 1, accept(replace(state, cache=cache), logits, limits, sampler)
+
+        state = replace(state, finished=state.finished | finish)
+        return jax.lax.while_loop(unfinished, one_step, (jnp.int32(0), state))[1]
+
+    def _logits(self, weights: list[Array], hidden: Float[Array, "B D"]) -> Float[Array, "B V"]:
+        with self._scope(weights):
+            return self.backbone.token_embedding(hidden[:, None], reverse=True)[:, 0]
+
+
+def accept(
+    state: DecodeState, logits: Float[Array, "B V"], limits: RowLimits, sampler: StepSampler
+) -> DecodeState:
+    """Samples the next id of every unfinished row and notes it; finished rows stay as they are."""
+    keys = jax.vmap(jax.random.fold_in)(limits.keys, state.counts)
+    ids = sampler(logits, keys)  # B
+    chosen = jnp.take_along_axis(logits, ids[:, None], axis=1)[:, 0]
+    logprobs = chosen - jax.nn.logsumexp(logits, axis=-1)
+    active = ~state.finished
+    stops = active & jnp.any(ids[:, None] == limits.stop_ids[None, :], axis=1)
+    counts = state.counts + active
+    tokens = state.tokens
+    for row in range(tokens.shape[0]):
+        # A finished row writes its last id again, one slot behind its end, where nobody reads.
+        tokens = jax.lax.dynamic_update_slice(tokens, ids[row : row + 1, None], (row, state.counts[row]))
+    return replace(
+        state,
+        tokens=tokens,
+        counts=counts,
+        logprobs=state.logprobs + jnp.where(active & ~stops, logprobs, 0.0),
+        stopped=state.stopped | stops,
+        finished=state.finished | stops | (counts >= limits.budgets),
+    )
+
+
+class Decoding:
+    """One running call: rows that grow by `advance` until all are finished."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        state: DecodeState,
+        limits: RowLimits,
+        sampler: StepSampler,
+        *,
+        real_rows: int,
+    ):
+        self._generator = generator
+        self._state = state
+        self._limits = limits
+        self._sampler = sampler
+        self._real_rows = real_rows
+        self._finish = np.zeros(state.finished.shape, bool)
+        self._finish[real_rows:] = True
+        self._seconds_per_step: float | None = None
+
+    @property
+    def finished(self) -> list[bool]:
+        """Of each row, whether it gets no more tokens."""
+        return list((np.asarray(self._state.finished) | self._finish)[: self._real_rows])
+
+    def finish(self, row: int) -> None:
+        """Ends one row early, for instance because its text is complete."""
+        self._finish[row] = True
+
+    def advance(self, steps: int | None = None) -> None:
+        """Decodes up to `steps` more tokens a row; None until every row is finished."""
+        count = np.int32(np.iinfo(np.int32).max if steps is None else steps)
+        self._state = self._generator._decode(
+            self._generator.weights(), self._state, self._limits, self._sampler, count, self._finish
+        )
+
+    def advance_segment(self) -> None:
+        """Decodes as many tokens as take about `SEGMENT_SECONDS`, at least one and at most 16."""
+        known = self._seconds_per_step
+        steps = 1 if known is None else int(np.clip(SEGMENT_SECONDS / known, 1, 16))
+        started = time.perf_counter()
+        self.advance(steps)
+        jax.block_until_ready(self._state.counts)
+        self._seconds_per_step = (time.perf_counter() - started) / steps
+
+    def rows(self) -> list[GeneratedRow]:
+        """What has been generated so far."""
+        state = self._state
+        counts, stopped = np.asarray(state.counts), np.asarray(state.stopped)
+        tokens = np.asarray(state.tokens[:, : _round_up(int(counts.max()), 64)])
+        logprobs = np.asarray(state.logprobs)
+        return [
+            GeneratedRow(
+                token_ids=tokens[row, : counts[row] - stopped[row]].tolist(),
+                logprob=float(logprobs[row]),
+                finish_reason="stop" if stopped[row] else "length",
+            )
+            for row in range(self._real_rows)
+        ]
+
+    def close(self) -> None:
+        """Gives the cache memory back for the next call. The rows can no longer grow."""
+        self._generator.release(self._state.cache)
+
+
+def capacity_for(tokens: int) -> int:
+    """Cache slots of a row that must hold this many: a power of two, so that few programs are compiled."""
+    return max(SMALLEST_CAPACITY, 1 << (tokens - 1).bit_length())
+
+
+def chunk_plan(tokens: int, chunks: tuple[int, int, int]) -> list[int]:
+    """The chunk sizes in which a prompt of this many tokens is prefilled.
+
+    Up to the smallest size: one such chunk. Up to the largest: chunks of the middle size. Beyond: as many of the
+    largest as leave at least one token, then chunks of the middle size. So every prompt of one of these three classes
+    runs the same programs, and none is padded by a full middle chunk.
+    """
+    small, middle, large = chunks
+    if tokens <= small:
+        return [small]
+    full = (tokens - 1) // large
+    return [large] * full + [middle] * -(-(tokens - full * large) // middle)
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
