@@ -22,7 +22,7 @@ import numpy as np
 from keras_codegemma.axes import Array, Bool, Float, Int
 from keras_codegemma.backbone import CodeGemmaBackbone
 from keras_codegemma.cache import KVCache, storage_dtype
-from keras_codegemma.sampling import StepSampler
+from keras_codegemma.sampling import Sampler, StepSampler
 
 SMALLEST_CAPACITY = 1024
 PREFILL_CHUNKS = {"cpu": (16, 64, 256), "accelerator": (16, 64, 1024)}
@@ -38,13 +38,16 @@ class GenerationOptions:
         budgets: the most new tokens of each row.
         stop_ids: ids that end a row; at most `STOP_SLOTS`.
         sampler: chooses each next id.
-        seed: of the random streams; row r draws from stream (seed, r) alone, so batch-mates change nothing.
+        seed: of the random streams; row r draws from stream (seed, first_stream + r) alone, so batch-mates change
+            nothing.
+        first_stream: the stream of row 0.
     """
 
     budgets: Sequence[int]
     stop_ids: Sequence[int]
-    sampler: StepSampler
+    sampler: Sampler
     seed: int = 0
+    first_stream: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +56,12 @@ class GeneratedRow:
 
     Attributes:
         token_ids: the new ids, without prompt and stop id.
-        logprob: sum of their log-probabilities under the model, in nats, whatever the sampler did.
+        logprobs: of each, the log-probability under the model in nats, whatever the sampler did.
         finish_reason: "stop" (a stop id came) or "length" (the budget is used up).
     """
 
     token_ids: list[int]
-    logprob: float
+    logprobs: list[float]
     finish_reason: str
 
 
@@ -71,7 +74,7 @@ class DecodeState:
         cache: keys and values of everything but the last token of each row.
         tokens: int32 [B, S], the new ids so far, a stop id among them; slots beyond are undefined.
         counts: int32 [B], ids in `tokens`.
-        logprobs: float32 [B], summed over the ids that are no stop.
+        logprobs: float32 [B, S], of the ids in `tokens`.
         stopped: bool [B], a stop id has come.
         finished: bool [B], stopped, or budget used up, or told to finish.
     """
@@ -79,7 +82,7 @@ class DecodeState:
     cache: KVCache
     tokens: Int[Array, "B S"]
     counts: Int[Array, "B"]
-    logprobs: Float[Array, "B"]
+    logprobs: Float[Array, "B S"]
     stopped: Bool[Array, "B"]
     finished: Bool[Array, "B"]
 
@@ -122,18 +125,19 @@ class Generator:
         Raises:
             ValueError: an empty prompt, an id outside the vocabulary, a budget below 1 or too many stop ids.
         """
-        self._check(prompts, options)
+        self.check(prompts, options)
         rows = 1 << (len(prompts) - 1).bit_length()
         padding = rows - len(prompts)
         # A padding row repeats the shortest work there is: one token in, one token out.
         padded = [*map(list, prompts), *([prompts[0][0]] for _ in range(padding))]
         budgets = [*options.budgets, *([1] * padding)]
         needed = max(len(prompt) + budget for prompt, budget in zip(padded, budgets, strict=True))
-        cache, last_hidden = self._run_prefill(padded, capacity=capacity_for(needed))
-        stops = [*options.stop_ids, *([-1] * (STOP_SLOTS - len(options.stop_ids)))]
-        streams = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(options.seed), jnp.arange(rows))
+        cache, last_hidden = self.run_prefill(padded, capacity=capacity_for(needed))
+        streams = options.first_stream + np.arange(rows)
         limits = RowLimits(
-            keys=streams, budgets=jnp.asarray(budgets, jnp.int32), stop_ids=jnp.asarray(stops, jnp.int32)
+            keys=_stream_keys(np.uint32(options.seed), streams),
+            budgets=jnp.asarray(budgets, jnp.int32),
+            stop_ids=stop_table(options.stop_ids),
         )
         lengths = jnp.asarray([len(prompt) for prompt in padded], jnp.int32)
         state = self._start(self.weights(), cache, last_hidden, lengths, limits, options.sampler)
@@ -147,7 +151,8 @@ class Generator:
         """Takes back a cache that is no longer read, for the next call of the same shape."""
         self._idle_cache = cache
 
-    def _check(self, prompts: Sequence[Sequence[int]], options: GenerationOptions) -> None:
+    def check(self, prompts: Sequence[Sequence[int]], options: GenerationOptions) -> None:
+        """Raises what `begin` documents."""
         size = self.backbone.config.vocabulary_size
         for index, prompt in enumerate(prompts):
             if not len(prompt):
@@ -170,7 +175,11 @@ class Generator:
                 f"At most {STOP_SLOTS} stop ids can be given; got {len(options.stop_ids)}. Stop at text instead."
             )
 
-    def _run_prefill(self, prompts: list[list[int]], *, capacity: int) -> tuple[KVCache, Array]:
+    def run_prefill(self, prompts: list[list[int]], *, capacity: int) -> tuple[KVCache, Array]:
+        """A cache of this capacity that holds the prompts, and the hidden state [B, D] of each one's last token.
+
+        The cache's lengths are those of the padded chunks: whoever decodes sets them to the prompts' own.
+        """
         plan = chunk_plan(max(map(len, prompts)), self._chunks)
         ids = np.zeros((len(prompts), sum(plan)), np.int32)
         for row, prompt in enumerate(prompts):
@@ -206,8 +215,7 @@ class Generator:
         batch, size = token_ids.shape
         cache = replace(cache, lengths=jnp.full((batch,), offset, jnp.int32))
         positions = jnp.broadcast_to(offset + jnp.arange(size, dtype=jnp.int32), (batch, size))
-        with self._scope(weights):
-            hidden, cache = self.backbone.run_decoder(token_ids, positions, cache, cache.lengths + size)
+        hidden, cache = self.forward(weights, token_ids, positions, cache, cache.lengths + size)
         last = lengths - 1 - offset  # B
         picked = jnp.take_along_axis(hidden, jnp.clip(last, 0, size - 1)[:, None, None], axis=1)[:, 0]
         here = (last >= 0) & (last < size)
@@ -219,11 +227,11 @@ class Generator:
             cache=replace(cache, lengths=lengths),
             tokens=jnp.zeros((batch, cache.capacity), jnp.int32),
             counts=jnp.zeros((batch,), jnp.int32),
-            logprobs=jnp.zeros((batch,), jnp.float32),
+            logprobs=jnp.zeros((batch, cache.capacity), jnp.float32),
             stopped=jnp.zeros((batch,), bool),
             finished=jnp.zeros((batch,), bool),
         )
-        return accept(state, self._logits(weights, last_hidden), limits, sampler)
+        return accept(state, self.logits(weights, last_hidden), limits, sampler)
 
     def _decode_program(self, weights, state, limits, sampler, steps, finish):
         """Up to `steps` more tokens a row; rows in `finish` [B] get none."""
@@ -237,15 +245,20 @@ class Generator:
             lengths = state.cache.lengths
             last = jnp.take_along_axis(state.tokens, state.counts[:, None] - 1, axis=1)  # B 1
             new_lengths = jnp.where(state.finished, lengths, lengths + 1)
-            with self._scope(weights):
-                hidden, cache = self.backbone.run_decoder(last, lengths[:, None], state.cache, new_lengths)
-            logits = self._logits(weights, hidden[:, 0])
+            hidden, cache = self.forward(weights, last, lengths[:, None], state.cache, new_lengths)
+            logits = self.logits(weights, hidden[:, 0])
             return step + 1, accept(replace(state, cache=cache), logits, limits, sampler)
 
         state = replace(state, finished=state.finished | finish)
         return jax.lax.while_loop(unfinished, one_step, (jnp.int32(0), state))[1]
 
-    def _logits(self, weights: list[Array], hidden: Float[Array, "B D"]) -> Float[Array, "B V"]:
+    def forward(self, weights: list[Array], token_ids, positions, cache: KVCache, new_lengths):
+        """`CodeGemmaBackbone.run_decoder` with the given weights, inside a compiled program."""
+        with self._scope(weights):
+            return self.backbone.run_decoder(token_ids, positions, cache, new_lengths)
+
+    def logits(self, weights: list[Array], hidden: Float[Array, "B D"]) -> Float[Array, "B V"]:
+        """Float32 logits of one hidden state a row, inside a compiled program."""
         with self._scope(weights):
             return self.backbone.token_embedding(hidden[:, None], reverse=True)[:, 0]
 
@@ -261,15 +274,17 @@ def accept(
     active = ~state.finished
     stops = active & jnp.any(ids[:, None] == limits.stop_ids[None, :], axis=1)
     counts = state.counts + active
-    tokens = state.tokens
+    tokens, all_logprobs = state.tokens, state.logprobs
     for row in range(tokens.shape[0]):
-        # A finished row writes its last id again, one slot behind its end, where nobody reads.
-        tokens = jax.lax.dynamic_update_slice(tokens, ids[row : row + 1, None], (row, state.counts[row]))
+        # A finished row writes one slot behind its end, where nobody reads.
+        slot = (row, state.counts[row])
+        tokens = jax.lax.dynamic_update_slice(tokens, ids[row : row + 1, None], slot)
+        all_logprobs = jax.lax.dynamic_update_slice(all_logprobs, logprobs[row : row + 1, None], slot)
     return replace(
         state,
         tokens=tokens,
         counts=counts,
-        logprobs=state.logprobs + jnp.where(active & ~stops, logprobs, 0.0),
+        logprobs=all_logprobs,
         stopped=state.stopped | stops,
         finished=state.finished | stops | (counts >= limits.budgets),
     )
@@ -325,12 +340,11 @@ class Decoding:
         """What has been generated so far."""
         state = self._state
         counts, stopped = np.asarray(state.counts), np.asarray(state.stopped)
-        tokens = np.asarray(state.tokens[:, : _round_up(int(counts.max()), 64)])
-        logprobs = np.asarray(state.logprobs)
+        tokens, logprobs = np.asarray(state.tokens), np.asarray(state.logprobs)
         return [
             GeneratedRow(
                 token_ids=tokens[row, : counts[row] - stopped[row]].tolist(),
-                logprob=float(logprobs[row]),
+                logprobs=logprobs[row, : counts[row] - stopped[row]].tolist(),
                 finish_reason="stop" if stopped[row] else "length",
             )
             for row in range(self._real_rows)
@@ -339,6 +353,16 @@ class Decoding:
     def close(self) -> None:
         """Gives the cache memory back for the next call. The rows can no longer grow."""
         self._generator.release(self._state.cache)
+
+
+@jax.jit
+def _stream_keys(seed: Int[Array, ""], streams: Int[Array, "B"]) -> Array:
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), streams)
+
+
+def stop_table(stop_ids: Sequence[int]) -> Int[Array, "stops"]:
+    """The stop ids with -1, which is no id, in the free slots."""
+    return jnp.asarray([*stop_ids, *([-1] * (STOP_SLOTS - len(stop_ids)))], jnp.int32)
 
 
 def capacity_for(tokens: int) -> int:
@@ -358,7 +382,3 @@ def chunk_plan(tokens: int, chunks: tuple[int, int, int]) -> list[int]:
         return [small]
     full = (tokens - 1) // large
     return [large] * full + [middle] * -(-(tokens - full * large) // middle)
-
-
-def _round_up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple

@@ -1,0 +1,477 @@
+"""What users hold: a backbone, a preprocessor and the tied output, with generate, infill, chat, score and fit."""
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Self
+
+import keras
+import numpy as np
+
+from keras_codegemma import adapters, batches, requests, sampling
+from keras_codegemma.backbone import DEFAULT_LORA_TARGETS, CodeGemmaBackbone, with_optional_inputs
+from keras_codegemma.completion import Completer, IdsOnly, Prompt
+from keras_codegemma.fim import ContextFile
+from keras_codegemma.generation import Generator
+from keras_codegemma.preprocessor import CodeGemmaCausalLMPreprocessor
+from keras_codegemma.scoring import Scorer
+from keras_codegemma.stopping import StopAt
+
+
+class CodeGemmaCausalLM(keras.Model):
+    """CodeGemma with its tokenizer: completes, fills in, chats, scores and trains.
+
+    Called on a dict of arrays as `CodeGemmaBackbone` takes it, it returns float32 logits [B, T, V].
+
+    Args:
+        backbone: the decoder.
+        preprocessor: text to ids and back; without one, only arrays of ids are accepted.
+        **options: `name` and `trainable` of `keras.Model`.
+    """
+
+    def __init__(
+        self,
+        backbone: CodeGemmaBackbone,
+        preprocessor: CodeGemmaCausalLMPreprocessor | None = None,
+        **options,
+    ):
+        inputs = backbone.input
+        logits = backbone.token_embedding(backbone(inputs), reverse=True)
+        super().__init__(inputs=inputs, outputs=logits, **options)
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+        self.sampler: sampling.Sampler = sampling.GreedySampler()
+        self.dtype_policy = backbone.dtype_policy
+
+    def __call__(self, inputs, *args, **kwargs):
+        return super().__call__(with_optional_inputs(inputs), *args, **kwargs)
+
+    # Presets
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset: str | os.PathLike[str],
+        *,
+        dtype: Any = None,
+        load_weights: bool = True,
+        revision: str | None = None,
+    ) -> Self:
+        """Loads a model by preset name, handle or folder.
+
+        Args:
+            preset: a name that `presets.list()` shows, a `kaggle://`, `hf://` or `gs://` handle, or a folder in
+                KerasHub's or Hugging Face's layout.
+            dtype: dtype policy; None for the one that the weights are stored in.
+            load_weights: false initialises at random.
+            revision: of an `hf://` repository.
+
+        Raises:
+            ValueError, OSError: as `presets.load` says.
+        """
+        from keras_codegemma import presets
+
+        loaded = presets.load(preset, dtype=dtype, load_weights=load_weights, revision=revision)
+        return cls(loaded.backbone, loaded.preprocessor)
+
+    def save_to_preset(self, folder: str | os.PathLike[str], *, max_shard_size: float = 10.0) -> None:
+        """Writes a preset folder that we and KerasHub load; adapters are merged into their weights.
+
+        Args:
+            folder: to be created, or an earlier preset to be replaced.
+            max_shard_size: gigabytes above which the weights are split into several files.
+        """
+        from keras_codegemma import presets
+
+        presets.save(self, folder, max_shard_size=max_shard_size)
+
+    def export_to_transformers(self, folder: str | os.PathLike[str]) -> None:
+        """Writes a folder in Hugging Face's layout; adapters are merged into their weights."""
+        from keras_codegemma import convert
+
+        convert.export_to_transformers(self, folder)
+
+    # Generation
+
+    def generate(
+        self,
+        inputs: str | Sequence[str] | Mapping[str, Any],
+        max_length: int | None = None,
+        stop_token_ids: Sequence[int] | str | None = "auto",
+        strip_prompt: bool = False,
+        *,
+        max_new_tokens: int | None = None,
+        stop_at: StopAt = None,
+        sampler: str | sampling.Sampler | None = None,
+        seed: int | None = None,
+        parse_special: bool = False,
+        stream: bool = False,
+    ) -> Any:
+        """Continues prompts.
+
+        Args:
+            inputs: a prompt, a list of prompts, or a dict of `token_ids` and `padding_mask` [B, T] (real tokens first).
+            max_length: tokens of prompt and continuation together; the preprocessor's `sequence_length` by default.
+            stop_token_ids: ids that end the text; "auto" for the end of text and the four FIM and file sentinels,
+                None for none.
+            strip_prompt: whether the result is the continuation alone.
+            max_new_tokens: tokens of the continuation, instead of `max_length`.
+            stop_at: a text stop: "line", "block" or a list of strings.
+            sampler: a name or an object of `keras_codegemma.samplers`; None for the one given to `compile`, else greedy.
+            seed: reproduces a random result; None draws one from numpy, which `keras.utils.set_random_seed` seeds.
+            parse_special: whether sentinels spelled in the prompt become commands.
+            stream: whether to return an iterator of pieces of the continuation (one prompt only).
+
+        Returns:
+            As the input: a text, a list of texts, or a dict of arrays [B, max_length].
+
+        Raises:
+            ValueError: a prompt that leaves no room for a new token, a length beyond the context, or another bad value.
+        """
+        call = self._call(self._stop_ids(stop_token_ids), sampler, seed)
+        context = self.backbone.config.context_length
+        if isinstance(inputs, Mapping):
+            prompts = requests.id_prompts(
+                inputs, context=context, max_length=max_length, max_new_tokens=max_new_tokens
+            )
+            return self._continue_ids(prompts, max_length or inputs["token_ids"].shape[1], strip_prompt, call)
+        texts = [inputs] if isinstance(inputs, str) else list(inputs)
+        prompts = requests.continuation_prompts(
+            texts,
+            self._needs_preprocessor("generate from text"),
+            context=context,
+            max_length=max_length,
+            max_new_tokens=max_new_tokens,
+            stop_at=stop_at,
+            parse_special=parse_special,
+        )
+        if stream:
+            requests.check_one_stream(1 if isinstance(inputs, str) else 0)
+            return self._completer.stream(prompts[0], **call)
+        results = self._completer.complete(prompts, **call)
+        outputs = [
+            result.text if strip_prompt else text + result.text
+            for text, result in zip(texts, results, strict=True)
+        ]
+        return outputs[0] if isinstance(inputs, str) else outputs
+
+    def infill(
+        self,
+        prefix: str | Sequence[str],
+        suffix: str | Sequence[str],
+        *,
+        path: str | None = None,
+        context_files: Sequence[ContextFile] = (),
+        layout: str | None = None,
+        max_new_tokens: int = 128,
+        num_samples: int = 1,
+        stop_at: StopAt = None,
+        sampler: str | sampling.Sampler | None = None,
+        seed: int | None = None,
+        stream: bool = False,
+        details: bool = False,
+    ) -> Any:
+        """Fills in what belongs between a prefix and a suffix.
+
+        What does not fit into the context is left out, far ends first: context files, then the start of the prefix
+        and the end of the suffix. `Completion.trimmed` says how much.
+
+        Args:
+            prefix: text before the cursor; a list fills in several places together.
+            suffix: text after the cursor; a list where `prefix` is one.
+            path: of the file, as the model is to see it.
+            context_files: (path, text) of other files, the most useful last.
+            layout: "psm" or "spm"; None for the preset's better one.
+            max_new_tokens: the most tokens to fill in.
+            num_samples: completions of each place; above 1 the default sampler is `requests.DEFAULT_SAMPLES_SAMPLER`.
+            stop_at: a text stop: "line", "block" or a list of strings; None where the model stops.
+            sampler: as in `generate`.
+            seed: as in `generate`.
+            stream: whether to return an iterator of pieces of text (one place, one sample).
+            details: whether to return `Completion` objects also for one sample.
+
+        Returns:
+            The text; with `num_samples` above 1 a list of `Completion`; for lists of places, a list of these.
+
+        Raises:
+            ValueError: lists of different lengths, several samples of a sampler without chance, a budget beyond the
+                context, or another bad value.
+        """
+        single = isinstance(prefix, str)
+        places = requests.places(prefix, suffix)
+        if sampler is None and num_samples != 1:
+            sampler = requests.DEFAULT_SAMPLES_SAMPLER
+        call = self._call(self._stop_ids("auto"), sampler, seed)
+        requests.check_samples(num_samples, call["sampler"])
+        prompts = [
+            requests.infill_prompt(
+                place,
+                self._needs_preprocessor("fill in text"),
+                context=self.backbone.config.context_length,
+                path=path,
+                context_files=context_files,
+                layout=layout,
+                max_new_tokens=max_new_tokens,
+                stop_at=stop_at,
+            )
+            for place in places
+        ]
+        if stream:
+            requests.check_one_stream(1 if single else 0, num_samples)
+            return self._completer.stream(prompts[0], **call)
+        results = self._completer.complete([prompt for prompt in prompts for _ in range(num_samples)], **call)
+        grouped: list[Any] = [results[i : i + num_samples] for i in range(0, len(results), num_samples)]
+        if num_samples == 1:
+            grouped = [group[0] if details else group[0].text for group in grouped]
+        return grouped[0] if single else grouped
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        max_new_tokens: int = 512,
+        stop_at: StopAt = None,
+        sampler: str | sampling.Sampler | None = None,
+        seed: int | None = None,
+        stream: bool = False,
+    ) -> Any:
+        """Answers a conversation with the instruction-tuned model.
+
+        Args:
+            messages: `{"role": "user" | "assistant", "content": text}`, alternating from the user; a first `system`
+                message is put into the first user turn.
+            max_new_tokens: the most tokens of the answer.
+            stop_at, sampler, seed, stream: as in `generate`.
+
+        Returns:
+            The answer, or an iterator of its pieces.
+
+        Raises:
+            ValueError: bad roles, or a conversation that leaves no room for an answer.
+        """
+        preprocessor = self._needs_preprocessor("chat")
+        prompt = requests.chat_prompt(
+            messages,
+            preprocessor,
+            context=self.backbone.config.context_length,
+            max_new_tokens=max_new_tokens,
+            stop_at=stop_at,
+        )
+        call = self._call(preprocessor.tokenizer.chat_stop_ids, sampler, seed)
+        if stream:
+            return self._completer.stream(prompt, **call)
+        return self._completer.complete([prompt], **call)[0].text
+
+    def score(self, texts: Any, *, batch_size: int = 8) -> Any:
+        """Log-probabilities of the tokens of given texts, in nats.
+
+        Args:
+            texts: a text, a (prefix, suffix, middle) triple of which only the middle counts, or a list of such.
+            batch_size: rows scored together.
+
+        Returns:
+            A float32 array with one number per token (after `<bos>`; of a triple, those of the middle and its end),
+            or a list of arrays for a list.
+
+        Raises:
+            ValueError: a text of more tokens than the context.
+        """
+        preprocessor = self._needs_preprocessor("score text")
+        single = batches.is_example(texts)
+        examples = [texts] if single else list(texts)
+        encoded = [preprocessor.encode_for_scoring(example) for example in examples]
+        limit = self.backbone.config.context_length
+        for index, (ids, _) in enumerate(encoded):
+            if len(ids) > limit:
+                raise ValueError(
+                    f"A text to score may have at most {limit} tokens, the model's context; text {index} has "
+                    f"{len(ids)}. Split it."
+                )
+        scores: list[np.ndarray] = []
+        for start in range(0, len(encoded), batch_size):
+            scores += self._scorer.log_probs([ids for ids, _ in encoded[start : start + batch_size]])
+        chosen = [score[first - 1 :] for score, (_, first) in zip(scores, encoded, strict=True)]
+        return chosen[0] if single else chosen
+
+    # Training
+
+    def compile(self, optimizer="auto", loss="auto", *, weighted_metrics="auto", sampler=None, **options):
+        """Configures training; the defaults are KerasHub's for Gemma.
+
+        Args:
+            optimizer: "auto" for Adam at 2e-5.
+            loss: "auto" for the sparse cross-entropy of the next id, summed over tokens times their weights and
+                divided by the number of positions, padding included, as Keras and KerasHub do.
+            weighted_metrics: "auto" for token accuracy and `nats_per_token`, the cross-entropy divided by the sum of
+                the weights: what `-score(text).mean()` gives.
+            sampler: the default of `generate`, `infill` and `chat`.
+            **options: as `keras.Model.compile` takes them.
+        """
+        self.sampler = sampling.get(sampler)
+        super().compile(
+            optimizer=keras.optimizers.Adam(2e-5)
+            if isinstance(optimizer, str) and optimizer == "auto"
+            else optimizer,
+            loss=(
+                keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+                if isinstance(loss, str) and loss == "auto"
+                else loss
+            ),
+            weighted_metrics=_default_metrics() if weighted_metrics == "auto" else weighted_metrics,
+            **options,
+        )
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        shuffle=True,
+        class_weight=None,
+        sample_weight=None,
+        **options,
+    ):
+        """Trains on examples or arrays; everything else as in `keras.Model.fit`.
+
+        Args:
+            x: a list of texts, (prefix, suffix, middle) triples or chats; a dict of arrays; or a generator, tf.data,
+                Grain or other iterable of examples, of lists of them, or of batches of arrays.
+            y: labels int32 [B, T], for arrays.
+            sample_weight: a number per example, for lists of examples; [B, T], for arrays.
+            validation_data: (x,), (x, y) or (x, y, sample_weight) of any of these kinds, or such data itself.
+        """
+        data, ready = self._batches(x, y, sample_weight, batch_size=batch_size, shuffle=shuffle)
+        if validation_data is not None:
+            validation_data = self._validation(validation_data, batch_size)
+        if ready and validation_split:
+            raise ValueError(
+                f"validation_split works on arrays only; got {validation_split} with examples. "
+                "Split the list and pass validation_data."
+            )
+        arrays = {} if ready else {"y": y, "batch_size": batch_size, "sample_weight": sample_weight}
+        return super().fit(
+            x=data,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=callbacks,
+            validation_split=validation_split,
+            validation_data=validation_data,
+            # Examples are already in an order of their own.
+            shuffle=shuffle and not ready,
+            class_weight=class_weight,
+            **arrays,
+            **options,
+        )
+
+    def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, **options):
+        """The loss and metrics on examples or arrays as `fit` takes them."""
+        if options.get("_use_cached_eval_dataset"):  # Keras, validating within fit
+            return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
+        data, ready = self._batches(x, y, sample_weight, batch_size=batch_size, shuffle=False)
+        arrays = {} if ready else {"y": y, "batch_size": batch_size, "sample_weight": sample_weight}
+        return super().evaluate(x=data, verbose=verbose, **arrays, **options)
+
+    def enable_lora(
+        self, rank: int, *, alpha: float | None = None, target_names: tuple[str, ...] = DEFAULT_LORA_TARGETS
+    ) -> None:
+        """Adds adapters and freezes the rest; see `CodeGemmaBackbone.enable_lora`. Call `compile` afterwards."""
+        self.backbone.enable_lora(rank, alpha=alpha, target_names=target_names)
+
+    def save_lora_weights(self, path: str | os.PathLike[str]) -> None:
+        """Writes the adapters alone to a `.safetensors` file; see `adapters.save`."""
+        adapters.save(self.backbone, path)
+
+    def load_lora_weights(self, path: str | os.PathLike[str]) -> None:
+        """Reads adapters into this model, adding them first where it has none; see `adapters.load`."""
+        adapters.load(self.backbone, path)
+
+    def get_config(self) -> dict[str, Any]:
+        preprocessor = self.preprocessor
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "preprocessor": None
+            if preprocessor is None
+            else keras.saving.serialize_keras_object(preprocessor),
+        }
+
+    # Parts
+
+    @cached_property
+    def _generator(self) -> Generator:
+        return Generator(self.backbone)
+
+    @cached_property
+    def _completer(self) -> Completer:
+        return Completer(self._generator, self._needs_preprocessor("make text").tokenizer)
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return Scorer(self.backbone)
+
+    def _needs_preprocessor(self, task: str) -> CodeGemmaCausalLMPreprocessor:
+        if self.preprocessor is None:
+            raise ValueError(
+                f"A preprocessor is needed to {task}; this model has none. Load it from a preset, or pass "
+                "preprocessor=CodeGemmaCausalLMPreprocessor(tokenizer)."
+            )
+        return self.preprocessor
+
+    def _sampler(self, sampler: str | sampling.Sampler | None) -> sampling.Sampler:
+        return self.sampler if sampler is None else sampling.get(sampler)
+
+    def _stop_ids(self, stop_token_ids: Sequence[int] | str | None) -> tuple[int, ...]:
+        if stop_token_ids is None:
+            return ()
+        if not isinstance(stop_token_ids, str):
+            return tuple(int(i) for i in stop_token_ids)
+        if stop_token_ids != "auto":
+            raise ValueError(
+                f'stop_token_ids must be "auto", None or ids; got {stop_token_ids!r}. Pass a tuple of ids.'
+            )
+        return tuple(self._needs_preprocessor("know the stop ids").tokenizer.infill_stop_ids)
+
+    def _call(self, stop_ids, sampler, seed) -> dict[str, Any]:
+        return {
+            "stop_ids": tuple(stop_ids),
+            "sampler": self._sampler(sampler),
+            "seed": requests.random_seed(seed),
+        }
+
+    def _continue_ids(self, prompts: list[Prompt], width: int, strip_prompt: bool, call: dict[str, Any]):
+        results = Completer(self._generator, IdsOnly()).complete(prompts, **call)
+        rows = [
+            ([] if strip_prompt else prompt.token_ids) + result.token_ids
+            for prompt, result in zip(prompts, results, strict=True)
+        ]
+        width = max(width, *map(len, rows))
+        token_ids, mask = np.zeros((len(rows), width), np.int32), np.zeros((len(rows), width), bool)
+        for index, row in enumerate(rows):
+            token_ids[index, : len(row)] = row
+            mask[index, : len(row)] = True
+        return {"token_ids": token_ids, "padding_mask": mask}
+
+    def _batches(self, x, y, sample_weight, *, batch_size, shuffle):
+        return batches.to_batches(
+            x, y, sample_weight, preprocess=self.preprocessor, batch_size=batch_size, shuffle=shuffle
+        )
+
+    def _validation(self, data, batch_size):
+        x, y, weight = (
+            keras.utils.unpack_x_y_sample_weight(data) if isinstance(data, tuple) else (data, None, None)
+        )
+        converted, ready = self._batches(x, y, weight, batch_size=batch_size, shuffle=False)
+        return converted if ready else data
+
+
+def _default_metrics() -> list[keras.metrics.Metric]:
+    return [
+        keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+        keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name="nats_per_token"),
+    ]

@@ -1,0 +1,94 @@
+"""Norm, rotary embedding, GeGLU, embedding and sequence index, each against its formula in float64."""
+
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from keras_codegemma.layers.decoder_block import geglu
+from keras_codegemma.layers.embedding import embed
+from keras_codegemma.layers.rms_norm import rms_norm
+from keras_codegemma.layers.rotary import rotary_angles, rotate
+from keras_codegemma.layers.sequence_index import SequenceIndex
+
+
+def test_rms_norm_is_its_formula_in_float32():
+    rng = np.random.default_rng(0)
+    x, scale = rng.normal(size=(2, 3, 32)).astype("float32"), rng.normal(size=32).astype("float32")
+    wide = x.astype(np.float64)
+    expected = wide / np.sqrt((wide**2).mean(-1, keepdims=True) + 1e-6) * (1.0 + scale)
+    np.testing.assert_allclose(
+        np.asarray(rms_norm(jnp.asarray(x), jnp.asarray(scale), epsilon=1e-6)), expected, 1e-5
+    )
+
+
+def test_rms_norm_rounds_once_in_bfloat16():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(1, 4, 64)).astype(ml_dtypes.bfloat16)
+    scale = rng.normal(size=64).astype("float32")
+    exact = rms_norm(jnp.asarray(x, "float32"), jnp.asarray(scale), epsilon=1e-6).astype("bfloat16")
+    np.testing.assert_array_equal(
+        np.asarray(rms_norm(jnp.asarray(x), jnp.asarray(scale), epsilon=1e-6)), np.asarray(exact)
+    )
+
+
+def test_rotation_turns_halves_by_the_positions_angles():
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(1, 5, 2, 8)).astype("float32")
+    positions = np.array([[0, 1, 7, 300, 8191]], "int32")
+    sin, cos = rotary_angles(jnp.asarray(positions), head_dim=8, max_wavelength=10_000.0)
+    angles = positions[..., None, None] / 10_000.0 ** (np.arange(4) / 4)
+    a, b = x[..., :4], x[..., 4:]
+    expected = np.concatenate(
+        [a * np.cos(angles) - b * np.sin(angles), b * np.cos(angles) + a * np.sin(angles)], axis=-1
+    )
+    # A float32 angle near 8191 is known to half of 2^-11.
+    np.testing.assert_allclose(np.asarray(rotate(jnp.asarray(x), sin, cos)), expected, atol=2e-3)
+    np.testing.assert_allclose(
+        np.asarray(rotate(jnp.asarray(x), sin, cos))[:, :3], expected[:, :3], atol=3e-6
+    )
+
+
+def test_geglu_activates_the_gate_with_the_tanh_form():
+    rng = np.random.default_rng(3)
+    gate, up = rng.normal(0, 3, size=(2, 1, 4, 16)).astype("float32")
+    wide = gate.astype(np.float64)
+    gelu = 0.5 * wide * (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3)))
+    np.testing.assert_allclose(
+        np.asarray(geglu(jnp.asarray(gate), jnp.asarray(up))), gelu * up, atol=2e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "dtype", "factor"),
+    [
+        (2048, "bfloat16", 45.25),
+        (3072, "bfloat16", 55.5),
+        (2048, "float32", 45.2548),
+        (3072, "float32", 55.4256),
+    ],
+)
+def test_the_embedding_factor_is_rounded_as_in_the_published_implementations(width, dtype, factor):
+    table = jnp.ones((3, width), dtype)
+    assert float(embed(jnp.asarray([[1]]), table)[0, 0, 0]) == pytest.approx(factor, rel=1e-6)
+
+
+def test_positions_count_from_the_first_real_token_of_a_row():
+    mask = np.array([[1, 1, 1, 0], [0, 0, 1, 1]], bool)
+    positions, segments = SequenceIndex()(np.ones((2, 4), "int32"), mask)
+    assert np.asarray(positions)[0, :3].tolist() == [0, 1, 2]
+    assert np.asarray(positions)[1, 2:].tolist() == [0, 1]
+    assert np.asarray(segments).tolist() == mask.astype(int).tolist()
+
+
+def test_positions_restart_in_each_segment():
+    segments = np.array([[5, 5, 9, 9, 9, 2, 0, 0]], "int32")
+    positions, result = SequenceIndex()(np.ones((1, 8), "int32"), None, segments)
+    assert np.asarray(positions)[0, :6].tolist() == [0, 1, 0, 1, 2, 0]
+    assert np.asarray(result).tolist() == segments.tolist()
+
+
+def test_given_positions_win():
+    given = np.array([[3, 9, 4]], "int32")
+    positions, _ = SequenceIndex()(np.ones((1, 3), "int32"), None, None, given)
+    assert np.asarray(positions).tolist() == given.tolist()
