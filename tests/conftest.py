@@ -1,0 +1,64 @@
+"""What every test runs under: JAX on eight fake CPU devices, shapes checked at run time, seeded random examples."""
+
+import os
+import sys
+from pathlib import Path
+
+# Before the first import of jax, which reads these once.
+os.environ["KERAS_BACKEND"] = "jax"
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import hypothesis
+import pytest
+from jaxtyping import install_import_hook
+
+# Wrong shapes of annotated arrays become errors at the call. Modules imported before this line would escape it.
+assert "keras_codegemma" not in sys.modules
+install_import_hook("keras_codegemma", "beartype.beartype")
+
+hypothesis.settings.register_profile(
+    "repository", derandomize=True, deadline=None, print_blob=True, database=None
+)
+hypothesis.settings.load_profile("repository")
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+ON_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The reference material beside the checkout; only for tests marked `shared`."""
+    if not SHARED.is_dir():
+        pytest.fail(f"Tests marked 'shared' need {SHARED}; it is missing. Put it there.")
+    return SHARED
+
+
+_deselected_for_shared: list[str] = []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Takes tests marked `shared` out where ../shared is missing, except on CI, where they fail."""
+    if SHARED.is_dir() or ON_CI:
+        return
+    missing = [item for item in items if item.get_closest_marker("shared")]
+    if missing:
+        items[:] = [item for item in items if not item.get_closest_marker("shared")]
+        config.hook.pytest_deselected(items=missing)
+        _deselected_for_shared.extend(item.nodeid for item in missing)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """On CI a missing ../shared is a failure, also for a test that forgot the fixture."""
+    if item.get_closest_marker("shared") and not SHARED.is_dir():
+        pytest.fail(f"Tests marked 'shared' need {SHARED}; it is missing. Put it there, or run without CI=true.")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says which tests did not run, so that nobody takes silence for success."""
+    if _deselected_for_shared:
+        terminalreporter.write_line(
+            f"NOT RUN: {len(_deselected_for_shared)} tests marked 'shared', because {SHARED} is missing.", yellow=True
+        )
