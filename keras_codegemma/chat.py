@@ -122,8 +122,8 @@ def _read_message(message: Message, index: int) -> tuple[str, str]:
         )
     if not isinstance(content, str) or isinstance(content, Sentinel):
         raise TypeError(
-            f"The content of a message must be plain text (str); got {type(content).__name__} {content!r:.80} at "
-            f"index {index}. Pass the text itself."
+            f"The content of a message must be plain text (str); got {type(content).__name__} {content!r:.80}"
+            f" at index {index}. Pass the text itself."
         )
     if not content.strip():
         raise ValueError(
