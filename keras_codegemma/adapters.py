@@ -35,7 +35,7 @@ def save(backbone: CodeGemmaBackbone, path: str | os.PathLike[str]) -> None:
     metadata = {"format": _FORMAT, "rank": str(first.lora_rank), "alpha": json.dumps(first.lora_alpha)}
     partial = target.with_name(target.name + ".partial")
     safetensors.numpy.save_file(tensors, partial, metadata=metadata)
-    os.replace(partial, target)
+    partial.replace(target)
 
 
 def load(backbone: CodeGemmaBackbone, path: str | os.PathLike[str]) -> None:
@@ -47,17 +47,13 @@ def load(backbone: CodeGemmaBackbone, path: str | os.PathLike[str]) -> None:
     """
     target = _checked_path(path)
     if not target.is_file():
-        raise FileNotFoundError(
-            f"An adapter file must exist to be loaded; {target} does not. Check the path."
-        )
+        raise FileNotFoundError(f"An adapter file must exist to be loaded; {target} does not. Check the path.")
     try:
         with safetensors.safe_open(target, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except safetensors.SafetensorError as error:
-        raise ValueError(
-            f"An adapter file must be whole; {target} cannot be read: {error}. Copy it again."
-        ) from error
+        raise ValueError(f"An adapter file must be whole; {target} cannot be read: {error}. Copy it again.") from error
     if metadata.get("format") != _FORMAT:
         raise ValueError(
             f"An adapter file must have the format {_FORMAT}; {target} has {metadata.get('format')!r}. "

@@ -109,6 +109,10 @@ class CodeGemmaBackbone(keras.Model):
     def __call__(self, inputs, *args, **kwargs):
         return super().__call__(with_optional_inputs(inputs), *args, **kwargs)
 
+    def call(self, inputs, training=None, mask=None):
+        # Training steps come here directly, past __call__.
+        return super().call(with_optional_inputs(inputs), training=training, mask=mask)
+
     def run_decoder(self, token_ids, positions, cache: KVCache, new_lengths) -> tuple[Any, KVCache]:
         """The forward pass of T new tokens a row over a cache.
 
@@ -144,19 +148,11 @@ class CodeGemmaBackbone(keras.Model):
         projections = self.projections()
         names = {path.split("/")[-1] for path in projections}
         if unknown := sorted(set(target_names) - names):
-            raise ValueError(
-                f"LoRA targets must be among {sorted(names)}; got unknown {unknown}. Correct the names."
-            )
+            raise ValueError(f"LoRA targets must be among {sorted(names)}; got unknown {unknown}. Correct the names.")
         if any(layer.lora_enabled for layer in projections.values()):
-            raise ValueError(
-                "LoRA is already enabled on this model. Load the preset again to choose another rank."
-            )
+            raise ValueError("LoRA is already enabled on this model. Load the preset again to choose another rank.")
         # Only the innermost layers are frozen: Keras hides all variables of a layer within a frozen one.
-        norms = [
-            norm
-            for block in self.transformer_layers
-            for norm in (block.pre_attention_norm, block.pre_ffw_norm)
-        ]
+        norms = [norm for block in self.transformer_layers for norm in (block.pre_attention_norm, block.pre_ffw_norm)]
         for layer in (self.token_embedding, self.layer_norm, *norms, *projections.values()):
             layer.trainable = False
         for path, layer in projections.items():

@@ -5,8 +5,9 @@ them into arrays. What already is arrays passes through to Keras unchanged. No d
 objects are recognised by what they yield.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 import keras
@@ -53,7 +54,7 @@ class ExampleBatches(keras.utils.PyDataset):
         self._order = self._new_order()
 
     def __len__(self) -> int:
-        return -(-len(self._examples) // self._batch_size)
+        return math.ceil(len(self._examples) / self._batch_size)
 
     def __getitem__(self, index: int):
         chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
@@ -135,15 +136,11 @@ def is_example(value: Any) -> bool:
     if isinstance(value, tuple):
         return len(value) == 3 and all(isinstance(part, (str, bytes)) for part in value)
     return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(turn, Mapping) and "role" in turn for turn in value)
+        isinstance(value, list) and bool(value) and all(isinstance(turn, Mapping) and "role" in turn for turn in value)
     )
 
 
-def _from_iterable(
-    x: Iterable[Any], y: Any, sample_weight: Any, *, preprocess: Preprocess | None, batch_size: int
-):
+def _from_iterable(x: Iterable[Any], y: Any, sample_weight: Any, *, preprocess: Preprocess | None, batch_size: int):
     iterator = iter(x)
     try:
         first = next(iterator)
@@ -152,9 +149,9 @@ def _from_iterable(
             "Training data must hold at least one example; the iterable is empty. Check its source."
         ) from None
     is_batch = _is_example_batch(first)
-    if not is_batch and not is_example(first):
+    if not is_batch and not is_example(_plain(first)):
         # Arrays: Keras has adapters of its own. A one-shot iterator gets its first element back.
-        return (chain([first], iterator) if iterator is x else x), False
+        return (_rejoined(first, iterator) if iterator is x else x), False
     _check_raw(first, preprocess, y)
     if sample_weight is not None:
         raise ValueError(
@@ -162,8 +159,14 @@ def _from_iterable(
             "examples. Yield arrays of (features, labels, weights) instead."
         )
     if iterator is x:
-        return _stream(chain([first], iterator), preprocess, batch_size, is_batch=is_batch, epoch=0), True
+        return _stream(_rejoined(first, iterator), preprocess, batch_size, is_batch=is_batch, epoch=0), True
     return StreamedBatches(x, preprocess, batch_size=batch_size, is_batch=is_batch), True
+
+
+def _rejoined(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    """A generator, since that is the one kind of iterator that Keras takes."""
+    yield first
+    yield from rest
 
 
 class StreamedBatches(keras.utils.PyDataset):
@@ -178,9 +181,7 @@ class StreamedBatches(keras.utils.PyDataset):
         is_batch: whether it yields batches.
     """
 
-    def __init__(
-        self, source: Iterable[Any], preprocess: Preprocess | None, *, batch_size: int, is_batch: bool
-    ):
+    def __init__(self, source: Iterable[Any], preprocess: Preprocess | None, *, batch_size: int, is_batch: bool):
         super().__init__()
         self._source = source
         self._preprocess = preprocess
@@ -226,9 +227,7 @@ def _length(source: Any) -> int:
     return sum(1 for _ in source)
 
 
-def _stream(
-    elements: Iterator[Any], preprocess, batch_size: int, *, is_batch: bool, epoch: int
-) -> Iterator[Any]:
+def _stream(elements: Iterator[Any], preprocess, batch_size: int, *, is_batch: bool, epoch: int) -> Iterator[Any]:
     seen = 0
     while True:
         if is_batch:
@@ -271,11 +270,7 @@ def _plain(example: Any) -> Any:
 
 
 def _is_number_array(x: Any) -> bool:
-    return (
-        hasattr(x, "shape")
-        and hasattr(x, "dtype")
-        and np.dtype(getattr(x.dtype, "name", x.dtype)).kind in "biuf"
-    )
+    return hasattr(x, "shape") and hasattr(x, "dtype") and np.dtype(getattr(x.dtype, "name", x.dtype)).kind in "biuf"
 
 
 def _check_raw(first: Any, preprocess: Preprocess | None, y: Any) -> None:

@@ -7,7 +7,6 @@ Rows of a batch differ in length, so every write and every mask is per row.
 """
 
 from dataclasses import dataclass, replace
-from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -29,9 +28,9 @@ class LayerCache:
 
     key: Float[Array, "B S K H"]
     value: Float[Array, "B S K H"]
-    lengths: Int[Array, "B"]
+    lengths: Int[Array, " B"]
 
-    def write(self, key: Float[Array, "B T K H"], value: Float[Array, "B T K H"]) -> Self:
+    def write(self, key: Float[Array, "B T K H"], value: Float[Array, "B T K H"]) -> "LayerCache":
         """Puts T tokens of each row at its slots lengths .. lengths + T. The lengths stay.
 
         The caller sees to it that lengths + T <= S: the update would otherwise move left over real tokens.
@@ -56,10 +55,10 @@ class KVCache:
 
     keys: tuple[Float[Array, "B S K H"], ...]
     values: tuple[Float[Array, "B S K H"], ...]
-    lengths: Int[Array, "B"]
+    lengths: Int[Array, " B"]
 
     @classmethod
-    def create(cls, config: CodeGemmaConfig, *, batch_size: int, capacity: int, dtype: str) -> Self:
+    def create(cls, config: CodeGemmaConfig, *, batch_size: int, capacity: int, dtype: str) -> "KVCache":
         """An empty cache of `capacity` slots a row."""
         shape = (batch_size, capacity, config.num_key_value_heads, config.head_dim)
         return cls(
@@ -77,12 +76,12 @@ class KVCache:
         """One block's share, to be written and read by its attention."""
         return LayerCache(key=self.keys[index], value=self.values[index], lengths=self.lengths)
 
-    def take_rows(self, rows: Int[Array, "C"]) -> Self:
+    def take_rows(self, rows: Int[Array, " C"]) -> "KVCache":
         """Row r of the result is row rows[r] of this cache (beam search)."""
         return jax.tree.map(lambda array: jnp.take(array, rows, axis=0), self)
 
 
-def from_layers(layers: list[LayerCache], *, new_lengths: Int[Array, "B"]) -> KVCache:
+def from_layers(layers: list[LayerCache], *, new_lengths: Int[Array, " B"]) -> KVCache:
     """Puts the blocks' caches together again, after each has been written."""
     return KVCache(
         keys=tuple(layer.key for layer in layers),
@@ -106,7 +105,7 @@ def bytes_per_token(config: CodeGemmaConfig, dtype: str) -> int:
 
 
 def _write_rows(
-    buffer: Float[Array, "B S K H"], update: Float[Array, "B T K H"], starts: Int[Array, "B"]
+    buffer: Float[Array, "B S K H"], update: Float[Array, "B T K H"], starts: Int[Array, " B"]
 ) -> Float[Array, "B S K H"]:
     # Unrolled over rows: XLA updates each slice in place, while a scatter over rows becomes a loop on CPU.
     update = update.astype(buffer.dtype)

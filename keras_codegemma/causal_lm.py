@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 import keras
 import numpy as np
@@ -46,6 +46,10 @@ class CodeGemmaCausalLM(keras.Model):
     def __call__(self, inputs, *args, **kwargs):
         return super().__call__(with_optional_inputs(inputs), *args, **kwargs)
 
+    def call(self, inputs, training=None, mask=None):
+        # Training steps come here directly, past __call__.
+        return super().call(with_optional_inputs(inputs), training=training, mask=mask)
+
     # Presets
 
     @classmethod
@@ -56,7 +60,7 @@ class CodeGemmaCausalLM(keras.Model):
         dtype: Any = None,
         load_weights: bool = True,
         revision: str | None = None,
-    ) -> Self:
+    ) -> "CodeGemmaCausalLM":
         """Loads a model by preset name, handle or folder.
 
         Args:
@@ -110,7 +114,7 @@ class CodeGemmaCausalLM(keras.Model):
         """Continues prompts.
 
         Args:
-            inputs: a prompt, a list of prompts, or a dict of `token_ids` and `padding_mask` [B, T] (real tokens first).
+            inputs: a prompt, a list of them, or a dict of `token_ids` and `padding_mask` [B, T], real tokens first.
             max_length: tokens of prompt and continuation together; the preprocessor's `sequence_length` by default.
             stop_token_ids: ids that end the text; "auto" for the end of text and the four FIM and file sentinels,
                 None for none.
@@ -131,9 +135,7 @@ class CodeGemmaCausalLM(keras.Model):
         call = self._call(self._stop_ids(stop_token_ids), sampler, seed)
         context = self.backbone.config.context_length
         if isinstance(inputs, Mapping):
-            prompts = requests.id_prompts(
-                inputs, context=context, max_length=max_length, max_new_tokens=max_new_tokens
-            )
+            prompts = requests.id_prompts(inputs, context=context, max_length=max_length, max_new_tokens=max_new_tokens)
             return self._continue_ids(prompts, max_length or inputs["token_ids"].shape[1], strip_prompt, call)
         texts = [inputs] if isinstance(inputs, str) else list(inputs)
         prompts = requests.continuation_prompts(
@@ -150,8 +152,7 @@ class CodeGemmaCausalLM(keras.Model):
             return self._completer.stream(prompts[0], **call)
         results = self._completer.complete(prompts, **call)
         outputs = [
-            result.text if strip_prompt else text + result.text
-            for text, result in zip(texts, results, strict=True)
+            result.text if strip_prompt else text + result.text for text, result in zip(texts, results, strict=True)
         ]
         return outputs[0] if isinstance(inputs, str) else outputs
 
@@ -270,8 +271,8 @@ class CodeGemmaCausalLM(keras.Model):
             batch_size: rows scored together.
 
         Returns:
-            A float32 array with one number per token (after `<bos>`; of a triple, those of the middle and its end),
-            or a list of arrays for a list.
+            A float32 array with one number per token that training counts: of a text, those after `<bos>` and its
+            `<eos>`; of a triple, those of the middle and its `<|file_separator|>`. A list of arrays for a list.
 
         Raises:
             ValueError: a text of more tokens than the context.
@@ -309,9 +310,7 @@ class CodeGemmaCausalLM(keras.Model):
         """
         self.sampler = sampling.get(sampler)
         super().compile(
-            optimizer=keras.optimizers.Adam(2e-5)
-            if isinstance(optimizer, str) and optimizer == "auto"
-            else optimizer,
+            optimizer=keras.optimizers.Adam(2e-5) if isinstance(optimizer, str) and optimizer == "auto" else optimizer,
             loss=(
                 keras.losses.SparseCategoricalCrossentropy(from_logits=True)
                 if isinstance(loss, str) and loss == "auto"
@@ -396,9 +395,7 @@ class CodeGemmaCausalLM(keras.Model):
             "name": self.name,
             "trainable": self.trainable,
             "backbone": keras.saving.serialize_keras_object(self.backbone),
-            "preprocessor": None
-            if preprocessor is None
-            else keras.saving.serialize_keras_object(preprocessor),
+            "preprocessor": None if preprocessor is None else keras.saving.serialize_keras_object(preprocessor),
         }
 
     # Parts
@@ -463,9 +460,7 @@ class CodeGemmaCausalLM(keras.Model):
         )
 
     def _validation(self, data, batch_size):
-        x, y, weight = (
-            keras.utils.unpack_x_y_sample_weight(data) if isinstance(data, tuple) else (data, None, None)
-        )
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data) if isinstance(data, tuple) else (data, None, None)
         converted, ready = self._batches(x, y, weight, batch_size=batch_size, shuffle=False)
         return converted if ready else data
 

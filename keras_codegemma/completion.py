@@ -85,9 +85,7 @@ class Completer:
         self._tokenizer = tokenizer
         self._beam_searches: dict[int, BeamSearch] = {}
 
-    def complete(
-        self, prompts: Sequence[Prompt], *, stop_ids: Sequence[int], sampler, seed: int
-    ) -> list[Completion]:
+    def complete(self, prompts: Sequence[Prompt], *, stop_ids: Sequence[int], sampler, seed: int) -> list[Completion]:
         """One completion per prompt, in order.
 
         Args:
@@ -100,11 +98,7 @@ class Completer:
         for start in range(0, len(prompts), LARGEST_BATCH):
             batch = prompts[start : start + LARGEST_BATCH]
             options = _options(batch, stop_ids, sampler, seed, first_stream=start)
-            rows = (
-                self._run_beams(batch, options)
-                if isinstance(sampler, BeamSampler)
-                else self._run(batch, options)
-            )
+            rows = self._run_beams(batch, options) if isinstance(sampler, BeamSampler) else self._run(batch, options)
             completions += [self._completion(prompt, row) for prompt, row in zip(batch, rows, strict=True)]
         return completions
 
@@ -192,9 +186,7 @@ class Completer:
         return token_ids[:high]
 
 
-def _options(
-    prompts: Sequence[Prompt], stop_ids, sampler, seed: int, *, first_stream: int
-) -> GenerationOptions:
+def _options(prompts: Sequence[Prompt], stop_ids, sampler, seed: int, *, first_stream: int) -> GenerationOptions:
     return GenerationOptions(
         budgets=[prompt.budget for prompt in prompts],
         stop_ids=stop_ids,

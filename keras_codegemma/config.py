@@ -7,7 +7,7 @@ The two published shapes are `CODE_GEMMA_2B` and `CODE_GEMMA_7B`; all numbers ar
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Any
 
 _POSITIVE_INTEGERS = (
     "vocabulary_size",
@@ -109,7 +109,7 @@ class CodeGemmaConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Mapping[str, Any]) -> "CodeGemmaConfig":
         """Builds a config from its fields by name.
 
         Raises:
@@ -125,17 +125,13 @@ class CodeGemmaConfig:
         except TypeError as error:
             if "required" not in str(error):
                 raise
-            raise ValueError(
-                f"A CodeGemmaConfig needs every field without a default: {error}. Add them."
-            ) from error
+            raise ValueError(f"A CodeGemmaConfig needs every field without a default: {error}. Add them.") from error
 
 
 def _check_positive(name: str, value: Any, kind: type | tuple[type, ...]) -> None:
     if isinstance(value, bool) or not isinstance(value, kind):
         wanted = "an integer" if kind is int else "a number"
-        raise TypeError(
-            f"{name} must be {wanted}; got {value!r} of type {type(value).__name__}. Pass {wanted}."
-        )
+        raise TypeError(f"{name} must be {wanted}; got {value!r} of type {type(value).__name__}. Pass {wanted}.")
     if not value > 0 or not math.isfinite(value):
         raise ValueError(f"{name} must be positive and finite; got {value!r}. Pass a positive number.")
 

@@ -12,14 +12,13 @@ temperature and seed are data: they compile nothing.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
 
-from keras_codegemma.axes import Array, Bool, Float, Int
+from keras_codegemma.axes import Array, Bool, Float, Int, UInt
 from keras_codegemma.backbone import CodeGemmaBackbone
 from keras_codegemma.cache import KVCache, storage_dtype
 from keras_codegemma.sampling import Sampler, StepSampler
@@ -81,10 +80,10 @@ class DecodeState:
 
     cache: KVCache
     tokens: Int[Array, "B S"]
-    counts: Int[Array, "B"]
+    counts: Int[Array, " B"]
     logprobs: Float[Array, "B S"]
-    stopped: Bool[Array, "B"]
-    finished: Bool[Array, "B"]
+    stopped: Bool[Array, " B"]
+    finished: Bool[Array, " B"]
 
 
 @jax.tree_util.register_dataclass
@@ -93,8 +92,8 @@ class RowLimits:
     """The constant inputs of a decode loop: keys [B], budgets int32 [B], stop_ids int32 [STOP_SLOTS] padded with -1."""
 
     keys: Array
-    budgets: Int[Array, "B"]
-    stop_ids: Int[Array, "stops"]
+    budgets: Int[Array, " B"]
+    stop_ids: Int[Array, " stops"]
 
 
 class Generator:
@@ -263,9 +262,7 @@ class Generator:
             return self.backbone.token_embedding(hidden[:, None], reverse=True)[:, 0]
 
 
-def accept(
-    state: DecodeState, logits: Float[Array, "B V"], limits: RowLimits, sampler: StepSampler
-) -> DecodeState:
+def accept(state: DecodeState, logits: Float[Array, "B V"], limits: RowLimits, sampler: StepSampler) -> DecodeState:
     """Samples the next id of every unfinished row and notes it; finished rows stay as they are."""
     keys = jax.vmap(jax.random.fold_in)(limits.keys, state.counts)
     ids = sampler(logits, keys)  # B
@@ -314,7 +311,7 @@ class Decoding:
     @property
     def finished(self) -> list[bool]:
         """Of each row, whether it gets no more tokens."""
-        return list((np.asarray(self._state.finished) | self._finish)[: self._real_rows])
+        return (np.asarray(self._state.finished) | self._finish)[: self._real_rows].tolist()
 
     def finish(self, row: int) -> None:
         """Ends one row early, for instance because its text is complete."""
@@ -356,11 +353,11 @@ class Decoding:
 
 
 @jax.jit
-def _stream_keys(seed: Int[Array, ""], streams: Int[Array, "B"]) -> Array:
+def _stream_keys(seed: UInt[Array, ""], streams: Int[Array, " B"]) -> Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), streams)
 
 
-def stop_table(stop_ids: Sequence[int]) -> Int[Array, "stops"]:
+def stop_table(stop_ids: Sequence[int]) -> Int[Array, " stops"]:
     """The stop ids with -1, which is no id, in the free slots."""
     return jnp.asarray([*stop_ids, *([-1] * (STOP_SLOTS - len(stop_ids)))], jnp.int32)
 

@@ -30,9 +30,7 @@ def continuation_prompts(
     for index, text in enumerate(texts):
         row = preprocessor.encode_prompt(text, parse_special=parse_special)
         limit = min(preprocessor.sequence_length, context) if max_length is None else max_length
-        budget = token_budget(
-            len(row), index=index, context=context, max_length=limit, max_new_tokens=max_new_tokens
-        )
+        budget = token_budget(len(row), index=index, context=context, max_length=limit, max_new_tokens=max_new_tokens)
         if max_length is not None and max_new_tokens is not None:
             raise ValueError(
                 f"Give max_length or max_new_tokens, not both; got {max_length} and {max_new_tokens}. Remove one."
@@ -112,9 +110,7 @@ def id_prompts(
     ]
 
 
-def token_budget(
-    tokens: int, *, index: int, context: int, max_length: int | None, max_new_tokens: int | None
-) -> int:
+def token_budget(tokens: int, *, index: int, context: int, max_length: int | None, max_new_tokens: int | None) -> int:
     """New tokens that prompt number `index`, of this many tokens, may get.
 
     Args:
@@ -180,7 +176,8 @@ def check_one_stream(count: int, samples: int = 1) -> None:
 
 def random_seed(seed: int | None) -> int:
     """The seed as given, or one from numpy, which `keras.utils.set_random_seed` seeds."""
-    return int(np.random.randint(2**31)) if seed is None else int(seed) % 2**32
+    # keras.utils.set_random_seed seeds numpy's global generator alone, not a Generator of ours.
+    return int(np.random.randint(2**31)) if seed is None else int(seed) % 2**32  # noqa: NPY002
 
 
 def positive(name: str, value: int) -> int:

@@ -19,7 +19,7 @@ class GreedySampler:
 
     name: ClassVar[str] = "greedy"
 
-    def __call__(self, logits: Float[Array, "B V"], keys: Array) -> Int[Array, "B"]:
+    def __call__(self, logits: Float[Array, "B V"], keys: Array) -> Int[Array, " B"]:
         """logits: float32 [B, V]. keys: one random key a row, unused. Returns int32 [B]."""
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
@@ -35,7 +35,7 @@ class RandomSampler:
     def __post_init__(self) -> None:
         _check_temperature(self.temperature)
 
-    def __call__(self, logits: Float[Array, "B V"], keys: Array) -> Int[Array, "B"]:
+    def __call__(self, logits: Float[Array, "B V"], keys: Array) -> Int[Array, " B"]:
         """As in `GreedySampler`; each row is drawn with its own key alone."""
         return _draw(logits / self.temperature, keys)
 
@@ -53,7 +53,7 @@ class TopKSampler:
         _check_temperature(self.temperature)
         _check_count("k", self.k)
 
-    def __call__(self, logits: Float[Array, "B V"], keys: Array) -> Int[Array, "B"]:
+    def __call__(self, logits: Float[Array, "B V"], keys: Array) -> Int[Array, " B"]:
         """As in `GreedySampler`; each row is drawn with its own key alone."""
         values, ids = jax.lax.top_k(logits, min(self.k, logits.shape[-1]))
         return _pick(ids, _draw(values / self.temperature, keys))
@@ -80,7 +80,7 @@ class TopPSampler:
         if self.k is not None:
             _check_count("k", self.k)
 
-    def __call__(self, logits: Float[Array, "B V"], keys: Array) -> Int[Array, "B"]:
+    def __call__(self, logits: Float[Array, "B V"], keys: Array) -> Int[Array, " B"]:
         """As in `GreedySampler`; each row is drawn with its own key alone."""
         size = logits.shape[-1]
         values, ids = jax.lax.top_k(logits / self.temperature, size if self.k is None else min(self.k, size))
@@ -121,9 +121,7 @@ def get(sampler: str | Sampler | None) -> Sampler:
         return GreedySampler()
     if isinstance(sampler, str):
         if sampler not in _BY_NAME:
-            raise ValueError(
-                f"A sampler name must be one of {sorted(_BY_NAME)}; got {sampler!r}. Choose one of these."
-            )
+            raise ValueError(f"A sampler name must be one of {sorted(_BY_NAME)}; got {sampler!r}. Choose one of these.")
         return _BY_NAME[sampler]()
     if not isinstance(sampler, tuple(_BY_NAME.values())):
         raise TypeError(
@@ -133,20 +131,18 @@ def get(sampler: str | Sampler | None) -> Sampler:
     return sampler
 
 
-def _draw(logits: Float[Array, "B C"], keys: Array) -> Int[Array, "B"]:
+def _draw(logits: Float[Array, "B C"], keys: Array) -> Int[Array, " B"]:
     return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
 
 
-def _pick(ids: Int[Array, "B C"], chosen: Int[Array, "B"]) -> Int[Array, "B"]:
+def _pick(ids: Int[Array, "B C"], chosen: Int[Array, " B"]) -> Int[Array, " B"]:
     return jnp.take_along_axis(ids, chosen[:, None], axis=-1)[:, 0].astype(jnp.int32)
 
 
 def _check_temperature(value: object) -> None:
     # Inside a compiled program the field is a tracer, checked when the sampler was made.
     if isinstance(value, (int, float)) and not value > 0.0:
-        raise ValueError(
-            f"The temperature must be above 0; got {value!r}. For greedy choice use GreedySampler()."
-        )
+        raise ValueError(f"The temperature must be above 0; got {value!r}. For greedy choice use GreedySampler().")
 
 
 def _check_count(name: str, value: object) -> None:

@@ -52,9 +52,7 @@ class TextStop:
                 f"To stop at this text, pass [{self.stop_at!r}]."
             )
         if not all(isinstance(text, str) for text in self.stop_at):
-            raise TypeError(
-                f"Each entry of stop_at must be a string; got {list(self.stop_at)!r}. Convert them."
-            )
+            raise TypeError(f"Each entry of stop_at must be a string; got {list(self.stop_at)!r}. Convert them.")
         if not self.stop_at or not all(self.stop_at):
             raise ValueError(
                 f"stop_at must hold at least one string, none empty; got {list(self.stop_at)!r}. "
@@ -98,9 +96,7 @@ class TextStop:
                 continue
             # At the outermost level indentation cannot fall: there one statement, with its body, is a block.
             if indent < block or (block == 0 and indent == 0 and (indented or separated)):
-                kept = "\n".join(lines[:index])[len(opened) :].rstrip() + (
-                    "\n" if self._whole_lines() else ""
-                )
+                kept = "\n".join(lines[:index])[len(opened) :].rstrip() + ("\n" if self._whole_lines() else "")
                 return Cut(text=kept, safe_chars=len(kept), done=True)
             indented = indented or indent > block
             separated = False

@@ -4,12 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
-from small_models import CONFIGS, logits_of_rows, random_backbone
 
 from keras_codegemma.beam_search import BeamSearch
 from keras_codegemma.config import CodeGemmaConfig
 from keras_codegemma.generation import GenerationOptions, Generator
 from keras_codegemma.sampling import BeamSampler, GreedySampler
+from tests.small_models import CONFIGS, logits_of_rows, random_backbone
 
 TINY_VOCABULARY = CodeGemmaConfig.from_dict({**CONFIGS["multi_query"].to_dict(), "vocabulary_size": 6})
 LENGTH = 3
@@ -29,8 +29,7 @@ def log_softmax(logits):
 def exhaustive(generator, prompt):
     """The best of all sequences that end with the stop id or have the full length."""
     sequences = {
-        ids[: ids.index(STOP) + 1] if STOP in ids else ids
-        for ids in itertools.product(range(6), repeat=LENGTH)
+        ids[: ids.index(STOP) + 1] if STOP in ids else ids for ids in itertools.product(range(6), repeat=LENGTH)
     }
     ordered = sorted(sequences)
     rows = logits_of_rows(generator.backbone, [[*prompt, *ids] for ids in ordered])
@@ -60,9 +59,7 @@ def test_a_beam_as_wide_as_the_tree_finds_the_best_sequence(generator):
 
 def test_one_beam_is_greedy(generator):
     prompts = [[1, 2], [3, 3, 5]]
-    greedy = generator.begin(
-        prompts, GenerationOptions(budgets=[9, 9], stop_ids=(STOP,), sampler=GreedySampler())
-    )
+    greedy = generator.begin(prompts, GenerationOptions(budgets=[9, 9], stop_ids=(STOP,), sampler=GreedySampler()))
     greedy.advance()
     beams = BeamSearch(generator, 1).run(
         prompts, GenerationOptions(budgets=[9, 9], stop_ids=(STOP,), sampler=BeamSampler(num_beams=1))

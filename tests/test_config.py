@@ -76,5 +76,5 @@ def test_a_bad_number_is_refused_with_what_must_hold(change, error, message):
 def test_a_missing_number_is_named():
     values = CODE_GEMMA_2B.to_dict()
     del values["head_dim"]
-    with pytest.raises(ValueError, match="needs every field without a default.*head_dim"):
+    with pytest.raises(ValueError, match=r"needs every field without a default.*head_dim"):
         CodeGemmaConfig.from_dict(values)

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_models import CONFIGS, logits_of, random_backbone, random_ids
 
 from keras_codegemma.cache import KVCache
 from keras_codegemma.generation import GenerationOptions, Generator, capacity_for, chunk_plan
 from keras_codegemma.sampling import GreedySampler, RandomSampler, TopKSampler, TopPSampler
+from tests.small_models import CONFIGS, logits_of, random_backbone, random_ids
 
 CHUNKS = (16, 64, 256)
 
@@ -121,24 +121,17 @@ def test_a_row_told_to_finish_gets_no_more_tokens(small):
     assert second.token_ids == run(small, [prompts[1]], budget=20)[0].token_ids
 
 
-@pytest.mark.parametrize(
-    "sampler", [RandomSampler(), TopKSampler(k=7), TopPSampler(p=0.8)], ids=lambda s: s.name
-)
+@pytest.mark.parametrize("sampler", [RandomSampler(), TopKSampler(k=7), TopPSampler(p=0.8)], ids=lambda s: s.name)
 def test_seeds_reproduce_and_streams_are_independent_of_batch_mates(small, sampler):
     prompt = [5, 6, 7]
     first = run(small, [prompt, [9]], sampler=sampler, seed=1, budget=12)
     assert run(small, [prompt, [9]], sampler=sampler, seed=1, budget=12) == first
-    assert (
-        run(small, [prompt, [30, 31]], sampler=sampler, seed=1, budget=12)[0].token_ids == first[0].token_ids
-    )
+    assert run(small, [prompt, [30, 31]], sampler=sampler, seed=1, budget=12)[0].token_ids == first[0].token_ids
     assert run(small, [prompt, [9]], sampler=sampler, seed=2, budget=12)[0].token_ids != first[0].token_ids
     # The same prompt in another row is another sample; asked for by its stream, it is the same again.
     rows = run(small, [prompt, prompt], sampler=sampler, seed=1, budget=12)
     assert rows[0].token_ids != rows[1].token_ids
-    assert (
-        run(small, [prompt], sampler=sampler, seed=1, budget=12, first_stream=1)[0].token_ids
-        == rows[1].token_ids
-    )
+    assert run(small, [prompt], sampler=sampler, seed=1, budget=12, first_stream=1)[0].token_ids == rows[1].token_ids
 
 
 def test_after_the_first_call_of_a_bucket_nothing_compiles():

@@ -34,13 +34,9 @@ def attend(
     grouped = _group_heads(query, key.shape[2])  # B T K G H
     scores = jnp.einsum("btkgh,bskh->bkgts", grouped, key, preferred_element_type=jnp.float32)
     index = jnp.arange(query.shape[1])
-    allowed = (index[:, None] >= index[None, :]) & (
-        segment_ids[:, :, None] == segment_ids[:, None, :]
-    )  # B T S
+    allowed = (index[:, None] >= index[None, :]) & (segment_ids[:, :, None] == segment_ids[:, None, :])  # B T S
     weights = jax.nn.softmax(jnp.where(allowed[:, None, None], scores, _MASKED), axis=-1)
-    mixed = jnp.einsum(
-        "bkgts,bskh->btkgh", weights.astype(value.dtype), value, preferred_element_type=jnp.float32
-    )
+    mixed = jnp.einsum("bkgts,bskh->btkgh", weights.astype(value.dtype), value, preferred_element_type=jnp.float32)
     return mixed.reshape(query.shape).astype(query.dtype)
 
 
@@ -52,9 +48,7 @@ def attend_cached(query: Float[Array, "B T N H"], cache: LayerCache) -> Float[Ar
     capacity. Block size is fixed, so a row's sums are made in the same order whatever the batch or the capacity.
     """
     time, capacity = query.shape[1], cache.key.shape[1]
-    grouped = (
-        _group_heads(query, cache.key.shape[2]).transpose(0, 2, 3, 1, 4).astype(cache.key.dtype)
-    )  # B K G T H
+    grouped = _group_heads(query, cache.key.shape[2]).transpose(0, 2, 3, 1, 4).astype(cache.key.dtype)  # B K G T H
     positions = cache.lengths[:, None] + jnp.arange(time, dtype=jnp.int32)  # B T
     block = min(CACHE_BLOCK, capacity)
     # Invariant after block i: `total` and `mixed` are the softmax's denominator and numerator over the slots of
@@ -96,9 +90,7 @@ def _add_block(
     new_highest = jnp.maximum(highest, scores.max(-1))
     weights = jnp.where(allowed[:, None, None], jnp.exp(scores - new_highest[..., None]), 0.0)
     old = jnp.exp(highest - new_highest)
-    values = jnp.einsum(
-        "bkgts,bskh->bkgth", weights.astype(value.dtype), value, preferred_element_type=jnp.float32
-    )
+    values = jnp.einsum("bkgts,bskh->bkgth", weights.astype(value.dtype), value, preferred_element_type=jnp.float32)
     return new_highest, total * old + weights.sum(-1), mixed * old[..., None] + values
 
 
@@ -144,9 +136,7 @@ class GemmaAttention(keras.layers.Layer):
 
     def _projection(self, equation: str, output_shape: tuple[int | None, ...], *, name: str) -> Projection:
         options = (
-            {}
-            if self._initializer_for is None
-            else {"kernel_initializer": self._initializer_for(f"{name}/kernel")}
+            {} if self._initializer_for is None else {"kernel_initializer": self._initializer_for(f"{name}/kernel")}
         )
         return Projection(equation, output_shape, dtype=self.dtype_policy, name=name, **options)
 

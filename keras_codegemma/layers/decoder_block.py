@@ -65,18 +65,12 @@ class GemmaDecoderBlock(keras.layers.Layer):
         return None if outer is None else lambda path: outer(f"{name}/{path}")
 
     def _norm(self, name: str) -> RMSNormalization:
-        options = (
-            {}
-            if self._initializer_for is None
-            else {"scale_initializer": self._initializer_for(f"{name}/scale")}
-        )
+        options = {} if self._initializer_for is None else {"scale_initializer": self._initializer_for(f"{name}/scale")}
         return RMSNormalization(self.config.layer_norm_epsilon, dtype=self.dtype_policy, name=name, **options)
 
     def _dense(self, equation: str, width: int, *, name: str) -> Projection:
         options = (
-            {}
-            if self._initializer_for is None
-            else {"kernel_initializer": self._initializer_for(f"{name}/kernel")}
+            {} if self._initializer_for is None else {"kernel_initializer": self._initializer_for(f"{name}/kernel")}
         )
         return Projection(equation, (None, width), dtype=self.dtype_policy, name=name, **options)
 

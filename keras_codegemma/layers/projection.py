@@ -6,7 +6,7 @@ Every large product of the model goes through `contract`, so that what each plat
   without it the same product takes two to twenty times as long. Gradients name it too, which the automatic rule
   would not do: it would multiply a float32 cotangent with bfloat16 weights, in float32.
 - In bfloat16 a single row is padded to two. XLA's CPU compiler has a slow path for one row only (a 1024 x 3072
-  product: 3.7 ms for one row, 0.3 ms for two; `examples/benchmark_generate.py` shows the effect on a whole model).
+  product: 3.7 ms for one row, 0.3 ms for two; `tests/benchmarks/generate_speed.py` times whole models).
 - A kernel [N, D, H], heads first, is a batched product over N; as one product, XLA's CPU compiler would transpose
   the whole weight at each use.
 """
@@ -23,9 +23,7 @@ _HEADS_FIRST = "md,ndh->mnh"
 _PUNCTUATION = str.maketrans("", "", ",->")
 
 
-def contract(
-    equation: str, x: Float[Array, "B T ..."], kernel: Float[Array, "..."]
-) -> Float[Array, "B T ..."]:
+def contract(equation: str, x: Float[Array, "B T ..."], kernel: Float[Array, "..."]) -> Float[Array, "B T ..."]:
     """Multiplies activations with a kernel by an einsum equation, accumulating in float32.
 
     Args:

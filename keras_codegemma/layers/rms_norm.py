@@ -7,8 +7,8 @@ import keras
 from keras_codegemma.axes import Array, Float
 
 
-def rms_norm(x: Float[Array, "B T D"], scale: Float[Array, "D"], *, epsilon: float) -> Float[Array, "B T D"]:
-    """x / sqrt(mean(x^2) + epsilon) * (1 + scale), in float32, rounded once to the type of `x`.
+def rms_norm(x: Float[Array, "B T D"], scale: Float[Array, " D"], *, epsilon: float) -> Float[Array, "B T D"]:
+    """X / sqrt(mean(x^2) + epsilon) * (1 + scale), in float32, rounded once to the type of `x`.
 
     The order of operations is KerasHub's and transformers'. The stored scale is the offset from 1.
     """

@@ -35,9 +35,7 @@ class SequenceIndex(keras.layers.Layer):
             padding_mask = jnp.ones(token_ids.shape, dtype=bool)
         if positions is None:
             positions = (
-                positions_from_mask(padding_mask)
-                if segment_ids is None
-                else positions_from_segments(segment_ids)
+                positions_from_mask(padding_mask) if segment_ids is None else positions_from_segments(segment_ids)
             )
         if segment_ids is None:
             segment_ids = padding_mask

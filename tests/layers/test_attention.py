@@ -3,10 +3,15 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from beartype import beartype
+from jaxtyping import jaxtyped
 
 from keras_codegemma.cache import LayerCache
 from keras_codegemma.layers import attention
 from keras_codegemma.layers.attention import attend, attend_cached
+
+# Shapes and types of every call in this file are checked against the annotations.
+attend, attend_cached = (jaxtyped(typechecker=beartype)(function) for function in (attend, attend_cached))
 
 HEADS = [(4, 1), (4, 2), (4, 4), (1, 1)]
 
@@ -17,9 +22,7 @@ def written_out(query: np.ndarray, key: np.ndarray, value: np.ndarray, allowed: 
     group = heads // key.shape[1]
     result = np.zeros((time, heads, width))
     for head in range(heads):
-        scores = (
-            query[:, head].astype(np.float64) @ key[:, head // group].astype(np.float64).T / np.sqrt(width)
-        )
+        scores = query[:, head].astype(np.float64) @ key[:, head // group].astype(np.float64).T / np.sqrt(width)
         scores = np.where(allowed, scores, -np.inf)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         result[:, head] = weights / weights.sum(-1, keepdims=True) @ value[:, head // group]
@@ -70,9 +73,7 @@ def test_a_row_of_padding_alone_gives_finite_numbers():
 
 
 def test_a_cache_takes_each_rows_tokens_at_its_own_length():
-    cache = LayerCache(
-        key=jnp.zeros((2, 6, 1, 2)), value=jnp.zeros((2, 6, 1, 2)), lengths=jnp.asarray([1, 4], "int32")
-    )
+    cache = LayerCache(key=jnp.zeros((2, 6, 1, 2)), value=jnp.zeros((2, 6, 1, 2)), lengths=jnp.asarray([1, 4], "int32"))
     new = jnp.arange(8.0).reshape(2, 2, 1, 2) + 1
     written = cache.write(new, -new)
     expected = np.zeros((2, 6, 1, 2))

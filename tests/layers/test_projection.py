@@ -4,8 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from beartype import beartype
+from jaxtyping import jaxtyped
 
 from keras_codegemma.layers.projection import Projection, contract, logits_product
+
+# Shapes and types of every call in this file are checked against the annotations.
+contract = jaxtyped(typechecker=beartype)(contract)
 
 CASES = {
     "dense": ("btd,df->btf", (24, 40)),
@@ -15,9 +20,7 @@ CASES = {
 }
 
 
-def arrays(
-    equation: str, kernel_shape: tuple[int, ...], rows: tuple[int, int], dtype
-) -> tuple[jax.Array, jax.Array]:
+def arrays(equation: str, kernel_shape: tuple[int, ...], rows: tuple[int, int], dtype) -> tuple[jax.Array, jax.Array]:
     rng = np.random.default_rng(list(kernel_shape) + list(rows))
     tail = kernel_shape[:2] if equation.startswith("btnh") else (kernel_shape[-2],)
     x = rng.normal(size=(*rows, *tail))
@@ -58,9 +61,7 @@ def test_gradients_equal_those_of_a_plain_float32_einsum(case, dtype):
     for got, expected in zip(ours, plain, strict=True):
         assert got.dtype == dtype
         scale = float(jnp.abs(expected).max())
-        np.testing.assert_allclose(
-            np.asarray(got, np.float32), np.asarray(expected), rtol=bound, atol=bound * scale
-        )
+        np.testing.assert_allclose(np.asarray(got, np.float32), np.asarray(expected), rtol=bound, atol=bound * scale)
 
 
 def test_logits_are_float32_and_their_gradients_have_the_operands_type():
@@ -86,9 +87,7 @@ def test_logits_are_float32_and_their_gradients_have_the_operands_type():
         strict=True,
     ):
         assert got.dtype == like.dtype
-        np.testing.assert_allclose(
-            np.asarray(got, np.float32), expected, rtol=0.02, atol=0.02 * np.abs(expected).max()
-        )
+        np.testing.assert_allclose(np.asarray(got, np.float32), expected, rtol=0.02, atol=0.02 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("case", CASES)

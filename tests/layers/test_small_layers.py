@@ -4,6 +4,8 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from beartype import beartype
+from jaxtyping import jaxtyped
 
 from keras_codegemma.layers.decoder_block import geglu
 from keras_codegemma.layers.embedding import embed
@@ -11,15 +13,18 @@ from keras_codegemma.layers.rms_norm import rms_norm
 from keras_codegemma.layers.rotary import rotary_angles, rotate
 from keras_codegemma.layers.sequence_index import SequenceIndex
 
+# Shapes and types of every call in this file are checked against the annotations.
+geglu, embed, rms_norm, rotary_angles, rotate = (
+    jaxtyped(typechecker=beartype)(function) for function in (geglu, embed, rms_norm, rotary_angles, rotate)
+)
+
 
 def test_rms_norm_is_its_formula_in_float32():
     rng = np.random.default_rng(0)
     x, scale = rng.normal(size=(2, 3, 32)).astype("float32"), rng.normal(size=32).astype("float32")
     wide = x.astype(np.float64)
     expected = wide / np.sqrt((wide**2).mean(-1, keepdims=True) + 1e-6) * (1.0 + scale)
-    np.testing.assert_allclose(
-        np.asarray(rms_norm(jnp.asarray(x), jnp.asarray(scale), epsilon=1e-6)), expected, 1e-5
-    )
+    np.testing.assert_allclose(np.asarray(rms_norm(jnp.asarray(x), jnp.asarray(scale), epsilon=1e-6)), expected, 1e-5)
 
 
 def test_rms_norm_rounds_once_in_bfloat16():
@@ -44,9 +49,7 @@ def test_rotation_turns_halves_by_the_positions_angles():
     )
     # A float32 angle near 8191 is known to half of 2^-11.
     np.testing.assert_allclose(np.asarray(rotate(jnp.asarray(x), sin, cos)), expected, atol=2e-3)
-    np.testing.assert_allclose(
-        np.asarray(rotate(jnp.asarray(x), sin, cos))[:, :3], expected[:, :3], atol=3e-6
-    )
+    np.testing.assert_allclose(np.asarray(rotate(jnp.asarray(x), sin, cos))[:, :3], expected[:, :3], atol=3e-6)
 
 
 def test_geglu_activates_the_gate_with_the_tanh_form():
@@ -54,9 +57,7 @@ def test_geglu_activates_the_gate_with_the_tanh_form():
     gate, up = rng.normal(0, 3, size=(2, 1, 4, 16)).astype("float32")
     wide = gate.astype(np.float64)
     gelu = 0.5 * wide * (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3)))
-    np.testing.assert_allclose(
-        np.asarray(geglu(jnp.asarray(gate), jnp.asarray(up))), gelu * up, atol=2e-5, rtol=1e-5
-    )
+    np.testing.assert_allclose(np.asarray(geglu(jnp.asarray(gate), jnp.asarray(up))), gelu * up, atol=2e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
