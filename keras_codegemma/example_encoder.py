@@ -83,7 +83,7 @@ class ExampleEncoder:
             ids, weights = self._triple(example, layout=self._draw_layout(rng), max_tokens=max_tokens)
         else:
             ids, weights = self._conversation(example, max_tokens=max_tokens)
-        return ids, [0.0, *weights[1:]]
+        return ids, [0.0, *weights[1:]] if ids else []
 
     def encode_for_scoring(self, example: Document | Triple) -> tuple[list[int], int]:
         """The ids of an example with nothing left to chance, and the index of the first one to score."""

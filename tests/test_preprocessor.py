@@ -121,12 +121,8 @@ def test_budget_of_exactly_the_prompts_tokens_trims_nothing():
 )
 @example(prefix="a" * 90, suffix="", path=None, files=[], budget=20, layout="psm")
 @example(prefix="😀" * 90, suffix="漢" * 90, path=None, files=[], budget=21, layout="spm")
-@example(
-    prefix="<|fim_prefix|>" * 9, suffix="<|fim_prefix|>" * 9, path=None, files=[], budget=25, layout="psm"
-)
-def test_trimmed_prompt_keeps_exact_ends_of_the_texts_within_the_budget(
-    prefix, suffix, path, files, budget, layout
-):
+@example(prefix="<|fim_prefix|>" * 9, suffix="<|fim_prefix|>" * 9, path=None, files=[], budget=25, layout="psm")
+def test_trimmed_prompt_keeps_exact_ends_of_the_texts_within_the_budget(prefix, suffix, path, files, budget, layout):
     try:
         prompt = PREPROCESSOR.encode_infill(
             prefix, suffix, path=path, context_files=files, layout=layout, max_prompt_tokens=budget
@@ -162,9 +158,7 @@ def test_trimmed_prompt_keeps_exact_ends_of_the_texts_within_the_budget(
     assert bool(kept_suffix) == bool(suffix)
 
 
-def kept_context(
-    context_ids: list[int], files: list[tuple[str, str]], *, num_trimmed: int
-) -> list[tuple[str, str]]:
+def kept_context(context_ids: list[int], files: list[tuple[str, str]], *, num_trimmed: int) -> list[tuple[str, str]]:
     num_kept = context_ids.count(SEPARATOR)
     kept = files[len(files) - num_kept :]
     num_left = num_trimmed - sum(len(text) for _, text in files[: len(files) - num_kept])
@@ -263,9 +257,7 @@ def test_short_texts_need_only_their_own_room():
 
 @pytest.mark.parametrize("budget", [0, -5])
 def test_budget_below_one_is_refused(budget):
-    with pytest.raises(
-        ValueError, match=rf"max_prompt_tokens must be at least 1; got {budget}\. Give a number"
-    ):
+    with pytest.raises(ValueError, match=rf"max_prompt_tokens must be at least 1; got {budget}\. Give a number"):
         PREPROCESSOR.encode_infill("a", "b", max_prompt_tokens=budget)
 
 
@@ -295,6 +287,10 @@ def test_start_and_end_tokens_can_be_left_out():
     ids, _ = preprocessor.encode_example(("a", "b", "c"), rng=Random(0))
     assert ids[0] in (FIM_PREFIX, FIM_SUFFIX)
     assert ids[-1] == encode("c")[-1]
+
+
+def test_empty_text_without_start_and_end_is_empty():
+    assert make(add_start_token=False, add_end_token=False).encode_example("", rng=Random(0)) == ([], [])
 
 
 @pytest.mark.parametrize(("spm_rate", "layout"), [(0.0, "psm"), (1.0, "spm")])
@@ -383,9 +379,7 @@ def test_scoring_leaves_nothing_to_chance():
 
 
 def test_chat_cannot_be_scored():
-    with pytest.raises(
-        TypeError, match=r"What is scored must be a text or a .* triple; got a chat: .* Score the"
-    ):
+    with pytest.raises(TypeError, match=r"What is scored must be a text or a .* triple; got a chat: .* Score the"):
         PREPROCESSOR.encode_for_scoring(CHAT)
 
 
@@ -540,9 +534,7 @@ def test_truncation_cuts_a_chat_at_its_end():
 
 def test_example_with_nothing_to_learn_is_refused():
     long_question = [{"role": "user", "content": CODE * 20}, CHAT[1]]
-    with pytest.raises(
-        ValueError, match=r"must have a token to learn; got none in example 0, of 17 tokens\. Leave"
-    ):
+    with pytest.raises(ValueError, match=r"must have a token to learn; got none in example 0, of 17 tokens\. Leave"):
         make(sequence_length=16, truncate="right")([long_question])
     with pytest.raises(ValueError, match="must have a token to learn"):
         make(add_end_token=False)([("a", "b", "")])
@@ -568,13 +560,9 @@ def test_truncating_a_huge_text_costs_what_is_kept_of_it():
 # What is refused.
 
 
-@pytest.mark.parametrize(
-    "x", [3, None, [3], ("a", "b", 3), [["a", "b"]], {"text": "a"}, [[]], [{"prefix": "a"}]]
-)
+@pytest.mark.parametrize("x", [3, None, [3], ("a", "b", 3), [["a", "b"]], {"text": "a"}, [[]], [{"prefix": "a"}]])
 def test_what_is_no_example_is_refused(x):
-    with pytest.raises(
-        TypeError, match=r"An example must be a text, a .* triple of texts, or a chat .*; got .* Conv"
-    ):
+    with pytest.raises(TypeError, match=r"An example must be a text, a .* triple of texts, or a chat .*; got .* Conv"):
         PREPROCESSOR(x)
 
 
@@ -590,47 +578,35 @@ def test_empty_batch_is_refused(x):
 
 
 def test_columns_of_different_lengths_are_refused():
-    with pytest.raises(
-        ValueError, match=r"must have the same length; got lengths {'prefix': 2, .*}\. Give every"
-    ):
+    with pytest.raises(ValueError, match=r"must have the same length; got lengths {'prefix': 2, .*}\. Give every"):
         PREPROCESSOR({"prefix": ["a", "b"], "suffix": ["c"], "middle": ["d"]})
 
 
 def test_bytes_that_are_not_utf8_are_refused():
-    with pytest.raises(
-        ValueError, match=r"Text given as bytes must be UTF-8; got the byte 0xff at position 2\. Dec"
-    ):
+    with pytest.raises(ValueError, match=r"Text given as bytes must be UTF-8; got the byte 0xff at position 2\. Dec"):
         PREPROCESSOR([b"ab\xff"])
 
 
 def test_labels_of_ones_own_are_refused():
-    with pytest.raises(
-        ValueError, match=r"Labels must be left out, because .*; got y as well\. Pass x alone"
-    ):
+    with pytest.raises(ValueError, match=r"Labels must be left out, because .*; got y as well\. Pass x alone"):
         PREPROCESSOR(["a"], [1])
 
 
 @pytest.mark.parametrize("sample_weight", [[1.0], 2.0, [[1.0, 1.0]]])
 def test_sample_weights_that_do_not_match_the_examples_are_refused(sample_weight):
-    with pytest.raises(
-        ValueError, match=r"sample_weight must hold one number for each of the 2 examples; got shape"
-    ):
+    with pytest.raises(ValueError, match=r"sample_weight must hold one number for each of the 2 examples; got shape"):
         PREPROCESSOR(["a", "b"], sample_weight=sample_weight)
 
 
 def test_indices_that_do_not_match_the_examples_are_refused():
-    with pytest.raises(
-        ValueError, match="indices must hold one number for each of the 2 examples; got shape"
-    ):
+    with pytest.raises(ValueError, match="indices must hold one number for each of the 2 examples; got shape"):
         PREPROCESSOR(["a", "b"], indices=[1])
 
 
 @pytest.mark.parametrize("name", ["fim_rate", "spm_rate"])
 @pytest.mark.parametrize("rate", [-0.1, 1.1, math.nan, 80])
 def test_rates_outside_0_to_1_are_refused(name, rate):
-    with pytest.raises(
-        ValueError, match=rf"{name} must lie in \[0, 1\]; got {rate}\. Give a chance such as 0\.5"
-    ):
+    with pytest.raises(ValueError, match=rf"{name} must lie in \[0, 1\]; got {rate}\. Give a chance such as 0\.5"):
         make(**{name: rate})
 
 
@@ -707,16 +683,12 @@ def test_postprocess_leaves_out_masked_tokens_and_control_pieces():
 
 
 def test_too_long_prompt_is_refused_not_cut():
-    with pytest.raises(
-        ValueError, match=r"at most sequence_length=4 tokens; got \d+ in prompt 1\. Shorten it, or"
-    ):
+    with pytest.raises(ValueError, match=r"at most sequence_length=4 tokens; got \d+ in prompt 1\. Shorten it, or"):
         PREPROCESSOR.generate_preprocess(["a", CODE], sequence_length=4)
 
 
 def test_config_round_trip_through_json():
-    preprocessor = make(
-        sequence_length=64, fim_rate=0.9, spm_rate=0.1, fim_layout="spm", truncate="right", seed=5
-    )
+    preprocessor = make(sequence_length=64, fim_rate=0.9, spm_rate=0.1, fim_layout="spm", truncate="right", seed=5)
     config = json.loads(json.dumps(preprocessor.get_config()))
     again = CodeGemmaCausalLMPreprocessor.from_config(config, tokenizer=TOKENIZER)
     assert again.get_config() == preprocessor.get_config()
@@ -740,9 +712,7 @@ def test_config_of_kerashub_is_read():
 
 
 def test_unknown_config_field_is_refused():
-    with pytest.raises(
-        ValueError, match=r"must have no fields but .*; got \['fim_chance'\]\. Remove or rename"
-    ):
+    with pytest.raises(ValueError, match=r"must have no fields but .*; got \['fim_chance'\]\. Remove or rename"):
         PREPROCESSOR.replace(fim_chance=0.5)
 
 
