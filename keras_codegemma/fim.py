@@ -132,8 +132,7 @@ def path_line(path: str) -> str:
     """
     if not _plain("path", path) or "\n" in path:
         raise ValueError(
-            f"A path must be one line of text, not empty; got {path!r}. "
-            "Give the path without line feeds, or none."
+            f"A path must be one line of text, not empty; got {path!r}. Give the path without line feeds, or none."
         )
     return f"{path}\n"
 
@@ -221,8 +220,7 @@ def _plain(name: str, value: object) -> str:
     if isinstance(value, str) and not isinstance(value, Sentinel):
         return value
     raise TypeError(
-        f"The {name} must be plain text (str); got {type(value).__name__}: {value!r:.80}. "
-        "Pass the text itself."
+        f"The {name} must be plain text (str); got {type(value).__name__}: {value!r:.80}. Pass the text itself."
     )
 
 

@@ -159,9 +159,7 @@ class CodeGemmaCausalLMPreprocessor:
             context_files=context_files,
             max_prompt_tokens=_check_size("max_prompt_tokens", max_prompt_tokens),
         )
-        parts = fim.format(
-            fitted.prefix, fitted.suffix, layout=layout, path=path, context_files=fitted.context_files
-        )
+        parts = fim.format(fitted.prefix, fitted.suffix, layout=layout, path=path, context_files=fitted.context_files)
         token_ids = [self.tokenizer.start_token_id, *self.tokenizer.encode_parts(parts)]
         assert len(token_ids) <= max_prompt_tokens, "a fitted prompt is too long"
         return InfillPrompt(token_ids=token_ids, trimmed=fitted.trimmed, layout=layout)
@@ -363,9 +361,7 @@ class CodeGemmaCausalLMPreprocessor:
         return type(self).from_config({**self.get_config(), **options}, tokenizer=self.tokenizer)
 
     def _length(self, sequence_length: int | None) -> int:
-        return _check_size(
-            "sequence_length", self.sequence_length if sequence_length is None else sequence_length
-        )
+        return _check_size("sequence_length", self.sequence_length if sequence_length is None else sequence_length)
 
     def _padded(self, rows: Sequence[Sequence[int]], length: int) -> tuple[np.ndarray, np.ndarray]:
         """Ids int32 [B, length], padded on the right, and where they are real, bool [B, length]."""
@@ -387,6 +383,5 @@ def _check_count(name: str, values: Any, num_examples: int) -> None:
     shape = np.shape(values)
     if shape != (num_examples,):
         raise ValueError(
-            f"{name} must hold one number for each of the {num_examples} examples; got shape {shape}. Give "
-            "one each."
+            f"{name} must hold one number for each of the {num_examples} examples; got shape {shape}. Give one each."
         )

@@ -136,9 +136,7 @@ def keep_end(
     return ""
 
 
-def keep_start(
-    tokenizer: CodeGemmaTokenizer, text: str, *, max_tokens: int, prefer_lines: bool = True
-) -> str:
+def keep_start(tokenizer: CodeGemmaTokenizer, text: str, *, max_tokens: int, prefer_lines: bool = True) -> str:
     """The start of a text that, encoded anew, has at most this many tokens.
 
     Args:

@@ -180,9 +180,7 @@ class CodeGemmaTokenizer:
         decoder = self.stream_decoder(keep_special=keep_special)
         return decoder.push(ids) + decoder.finish()
 
-    def decode_batch(
-        self, rows: Iterable[Iterable[SupportsIndex]], *, keep_special: bool = False
-    ) -> list[str]:
+    def decode_batch(self, rows: Iterable[Iterable[SupportsIndex]], *, keep_special: bool = False) -> list[str]:
         """Decodes every row as `decode` does."""
         return [self.decode(row, keep_special=keep_special) for row in rows]
 
@@ -254,9 +252,7 @@ class CodeGemmaTokenizer:
         }
 
     @classmethod
-    def from_config(
-        cls, config: Mapping[str, Any], *, proto: str | os.PathLike[str] | bytes | None = None
-    ) -> Self:
+    def from_config(cls, config: Mapping[str, Any], *, proto: str | os.PathLike[str] | bytes | None = None) -> Self:
         """Makes a tokenizer from the "config" of a tokenizer.json, ours or KerasHub's.
 
         Args:
@@ -269,8 +265,7 @@ class CodeGemmaTokenizer:
         unknown = sorted(set(config) - _CONFIG_KEYS)
         if unknown:
             raise ValueError(
-                f"A tokenizer config must have no fields but {sorted(_CONFIG_KEYS)}; got {unknown}. Remove "
-                "them."
+                f"A tokenizer config must have no fields but {sorted(_CONFIG_KEYS)}; got {unknown}. Remove them."
             )
         if config.get("add_bos") or config.get("add_eos"):
             raise ValueError(
@@ -352,7 +347,5 @@ def _take_characters(held: bytearray) -> str:
     return "".join(texts)
 
 
-def _rebuild(
-    cls: type[CodeGemmaTokenizer], model_bytes: bytes, sequence_length: int | None
-) -> CodeGemmaTokenizer:
+def _rebuild(cls: type[CodeGemmaTokenizer], model_bytes: bytes, sequence_length: int | None) -> CodeGemmaTokenizer:
     return cls(model_bytes, sequence_length=sequence_length)

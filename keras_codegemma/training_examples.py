@@ -91,9 +91,7 @@ def read_batch(x: Any) -> list[Example]:
 
 def _read_columns(x: Mapping[str, Any]) -> list[Example]:
     columns = {name: _plain(column) for name, column in x.items()}
-    if set(columns) != set(_FIELDS) or not all(
-        isinstance(column, tuple | list) for column in columns.values()
-    ):
+    if set(columns) != set(_FIELDS) or not all(isinstance(column, tuple | list) for column in columns.values()):
         return [read_example(columns)]
     lengths = {name: len(columns[name]) for name in _FIELDS}
     if len(set(lengths.values())) != 1:

@@ -82,9 +82,7 @@ def test_messages_are_not_changed():
 
 @pytest.mark.parametrize("messages", [[], [system("Be brief.")]])
 def test_chat_without_a_user_message_is_refused(messages):
-    with pytest.raises(
-        ValueError, match=r"A chat must hold at least one message from the user; got .* Write \["
-    ):
+    with pytest.raises(ValueError, match=r"A chat must hold at least one message from the user; got .* Write \["):
         chat.format(messages)
 
 
@@ -114,16 +112,12 @@ def test_unknown_role_is_refused(role):
 
 
 def test_prompt_that_ends_with_the_models_turn_is_refused():
-    with pytest.raises(
-        ValueError, match=r"must be from the user; got one from the model\. Add the user's next"
-    ):
+    with pytest.raises(ValueError, match=r"must be from the user; got one from the model\. Add the user's next"):
         chat.format([user("a"), model("b")])
 
 
 def test_chat_to_learn_from_that_ends_with_a_question_is_refused():
-    with pytest.raises(
-        ValueError, match=r"must be the model's answer; got one from the user\. Add the answer"
-    ):
+    with pytest.raises(ValueError, match=r"must be the model's answer; got one from the user\. Add the answer"):
         chat.format_training([user("a")])
 
 
@@ -135,9 +129,7 @@ def test_blank_content_is_refused(content):
 
 @pytest.mark.parametrize("content", [None, 3, [{"type": "text", "text": "a"}], START])
 def test_content_that_is_not_text_is_refused(content):
-    with pytest.raises(
-        TypeError, match=r"must be plain text \(str\); got .* at index 0\. Pass the text itself"
-    ):
+    with pytest.raises(TypeError, match=r"must be plain text \(str\); got .* at index 0\. Pass the text itself"):
         chat.format([user(content)])
 
 
@@ -149,7 +141,5 @@ def test_chat_that_is_no_list_is_refused(messages):
 
 @pytest.mark.parametrize("message", ["Hi", {"role": "user"}, {"content": "Hi"}, ("user", "Hi")])
 def test_message_without_role_and_content_is_refused(message):
-    with pytest.raises(
-        TypeError, match=r'A message must be a mapping with "role" and "content"; got .* Write \{'
-    ):
+    with pytest.raises(TypeError, match=r'A message must be a mapping with "role" and "content"; got .* Write \{'):
         chat.format([message])

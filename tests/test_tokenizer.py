@@ -47,8 +47,7 @@ unusual = [
     "\U0001f9d1\u200d\U0001f4bb",
 ]
 any_text = st.lists(
-    st.text(max_size=8)
-    | st.sampled_from([*unusual, *CONTROL_PIECES, "<unk>", "<|fim_", "prefix|>", "<", "<b>"]),
+    st.text(max_size=8) | st.sampled_from([*unusual, *CONTROL_PIECES, "<unk>", "<|fim_", "prefix|>", "<", "<b>"]),
     max_size=8,
 ).map("".join)
 kept_text = any_text.map(lambda text: text.replace("\u2581", " "))
@@ -339,9 +338,7 @@ def test_vocabulary_that_changes_text_is_refused(options):
 def test_file_that_is_no_model_is_refused(content, tmp_path):
     path = tmp_path / "vocabulary.spm"
     path.write_bytes(content)
-    message = (
-        rf"must be given a SentencePiece model; got {len(content)} bytes that begin .* Fetch the file again"
-    )
+    message = rf"must be given a SentencePiece model; got {len(content)} bytes that begin .* Fetch the file again"
     with pytest.raises(ValueError, match=message):
         CodeGemmaTokenizer(path)
 
@@ -358,17 +355,13 @@ def test_what_is_not_text_is_refused(text):
 
 
 def test_one_text_in_place_of_a_batch_is_refused():
-    with pytest.raises(
-        TypeError, match=r"encode_batch must be given a list of texts; got one str: 'abc'\. Call"
-    ):
+    with pytest.raises(TypeError, match=r"encode_batch must be given a list of texts; got one str: 'abc'\. Call"):
         TOKENIZER.encode_batch("abc")
 
 
 @pytest.mark.parametrize("parse_special", [False, True])
 def test_lone_surrogate_is_refused_with_its_place(parse_special):
-    message = (
-        r"must be valid Unicode; got the lone surrogate '\\udcff' at character 3\. Read the file as UTF-8"
-    )
+    message = r"must be valid Unicode; got the lone surrogate '\\udcff' at character 3\. Read the file as UTF-8"
     with pytest.raises(ValueError, match=message):
         TOKENIZER.encode("abc\udcffd", parse_special=parse_special)
 
@@ -389,24 +382,18 @@ def test_ids_that_are_not_integers_are_refused(ids):
 
 
 def test_single_id_in_place_of_a_list_is_refused():
-    with pytest.raises(
-        TypeError, match=r"Token ids must be a list or an array of integers; got int: 5\. Put a"
-    ):
+    with pytest.raises(TypeError, match=r"Token ids must be a list or an array of integers; got int: 5\. Put a"):
         TOKENIZER.decode(5)  # pyright: ignore[reportArgumentType]
 
 
 def test_unknown_piece_is_refused():
-    with pytest.raises(
-        ValueError, match=r"must be a piece of the vocabulary; got '<nope>', which is none\. Use"
-    ):
+    with pytest.raises(ValueError, match=r"must be a piece of the vocabulary; got '<nope>', which is none\. Use"):
         TOKENIZER.token_to_id("<nope>")
 
 
 @pytest.mark.parametrize("length", [0, -1])
 def test_sequence_length_below_one_is_refused(length):
-    with pytest.raises(
-        ValueError, match=rf"must be at least 1, or None for no padding; got {length}\. Give a"
-    ):
+    with pytest.raises(ValueError, match=rf"must be at least 1, or None for no padding; got {length}\. Give a"):
         CodeGemmaTokenizer(TINY_MODEL, sequence_length=length)
 
 
@@ -427,9 +414,7 @@ def test_missing_tensorflow_text_is_named_with_the_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, "keras_codegemma.tensorflow_tokenizer", raising=False)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     monkeypatch.setitem(sys.modules, "tensorflow_text", None)
-    message = (
-        r"must have tensorflow and tensorflow-text installed; .* Install the extra keras-codegemma\[tf\]"
-    )
+    message = r"must have tensorflow and tensorflow-text installed; .* Install the extra keras-codegemma\[tf\]"
     with pytest.raises(ImportError, match=message):
         TOKENIZER.to_tensorflow()
 
