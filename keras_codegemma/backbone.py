@@ -27,6 +27,7 @@ INPUT_NAMES = ("token_ids", "padding_mask", "segment_ids", "positions")
 DEFAULT_LORA_TARGETS = ("query", "value")
 
 
+@keras.saving.register_keras_serializable(package="keras_codegemma")
 class CodeGemmaBackbone(keras.Model):
     """Token ids to hidden states.
 

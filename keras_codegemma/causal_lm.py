@@ -1,5 +1,6 @@
 """What users hold: a backbone, a preprocessor and the tied output, with generate, infill, chat, score and fit."""
 
+import base64
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -16,8 +17,10 @@ from keras_codegemma.generation import Generator
 from keras_codegemma.preprocessor import CodeGemmaCausalLMPreprocessor
 from keras_codegemma.scoring import Scorer
 from keras_codegemma.stopping import StopAt
+from keras_codegemma.tokenizer import CodeGemmaTokenizer
 
 
+@keras.saving.register_keras_serializable(package="keras_codegemma")
 class CodeGemmaCausalLM(keras.Model):
     """CodeGemma with its tokenizer: completes, fills in, chats, scores and trains.
 
@@ -66,7 +69,7 @@ class CodeGemmaCausalLM(keras.Model):
         Args:
             preset: a name that `presets.list()` shows, a `kaggle://`, `hf://` or `gs://` handle, or a folder in
                 KerasHub's or Hugging Face's layout.
-            dtype: dtype policy; None for the one that the weights are stored in.
+            dtype: dtype policy, "bfloat16" for the published weights as they are; None for Keras's global policy.
             load_weights: false initialises at random.
             revision: of an `hf://` repository.
 
@@ -121,7 +124,7 @@ class CodeGemmaCausalLM(keras.Model):
             strip_prompt: whether the result is the continuation alone.
             max_new_tokens: tokens of the continuation, instead of `max_length`.
             stop_at: a text stop: "line", "block" or a list of strings.
-            sampler: a name or an object of `keras_codegemma.samplers`; None for the one given to `compile`, else greedy.
+            sampler: a name or an object of `keras_codegemma.samplers`; None for the one given to `compile`, or greedy.
             seed: reproduces a random result; None draws one from numpy, which `keras.utils.set_random_seed` seeds.
             parse_special: whether sentinels spelled in the prompt become commands.
             stream: whether to return an iterator of pieces of the continuation (one prompt only).
@@ -381,6 +384,18 @@ class CodeGemmaCausalLM(keras.Model):
         """Adds adapters and freezes the rest; see `CodeGemmaBackbone.enable_lora`. Call `compile` afterwards."""
         self.backbone.enable_lora(rank, alpha=alpha, target_names=target_names)
 
+    def quantize(self, mode, **options):
+        """Not supported yet.
+
+        Raises:
+            NotImplementedError: always. Keras's own `quantize` passes over layers of other classes than its own, so it
+                would leave the model as it is.
+        """
+        raise NotImplementedError(
+            f"Quantisation is not supported by this version of keras_codegemma; got mode {mode!r}. "
+            "Load the model with dtype='bfloat16' to halve its memory."
+        )
+
     def save_lora_weights(self, path: str | os.PathLike[str]) -> None:
         """Writes the adapters alone to a `.safetensors` file; see `adapters.save`."""
         adapters.save(self.backbone, path)
@@ -390,13 +405,27 @@ class CodeGemmaCausalLM(keras.Model):
         adapters.load(self.backbone, path)
 
     def get_config(self) -> dict[str, Any]:
+        """Everything but the weights, the vocabulary included, so that a `.keras` file (`ModelCheckpoint`) is whole."""
         preprocessor = self.preprocessor
         return {
             "name": self.name,
             "trainable": self.trainable,
             "backbone": keras.saving.serialize_keras_object(self.backbone),
-            "preprocessor": None if preprocessor is None else keras.saving.serialize_keras_object(preprocessor),
+            "preprocessor": None if preprocessor is None else preprocessor.get_config(),
+            "vocabulary": (
+                None if preprocessor is None else base64.b64encode(preprocessor.tokenizer.model_bytes).decode("ascii")
+            ),
         }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        backbone = keras.saving.deserialize_keras_object(config.pop("backbone"), custom_objects=custom_objects)
+        options, vocabulary = config.pop("preprocessor"), config.pop("vocabulary")
+        if options is None:
+            return cls(backbone, None, **config)
+        tokenizer = CodeGemmaTokenizer(base64.b64decode(vocabulary))
+        return cls(backbone, CodeGemmaCausalLMPreprocessor.from_config(options, tokenizer=tokenizer), **config)
 
     # Parts
 

@@ -148,7 +148,8 @@ class Generator:
 
     def release(self, cache: KVCache) -> None:
         """Takes back a cache that is no longer read, for the next call of the same shape."""
-        self._idle_cache = cache
+        # A step that was interrupted has given the arrays to XLA and has brought none back.
+        self._idle_cache = None if cache.lengths.is_deleted() else cache
 
     def check(self, prompts: Sequence[Sequence[int]], options: GenerationOptions) -> None:
         """Raises what `begin` documents."""

@@ -295,6 +295,22 @@ def test_bad_input_is_refused_with_a_way_out(lm, call, error, message):
         call(lm)
 
 
+def test_a_keras_file_holds_model_vocabulary_and_options(lm, tmp_path):
+    import keras
+
+    changed = kcg.CodeGemmaCausalLM(lm.backbone, lm.preprocessor.replace(sequence_length=77))
+    changed.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert isinstance(again, kcg.CodeGemmaCausalLM)
+    assert again.preprocessor.sequence_length == 77
+    assert again.infill(PREFIX, SUFFIX, max_new_tokens=9) == lm.infill(PREFIX, SUFFIX, max_new_tokens=9)
+
+
+def test_quantising_says_that_it_cannot_yet(lm):
+    with pytest.raises(NotImplementedError, match="Quantisation is not supported by this version"):
+        lm.quantize("int8")
+
+
 def test_no_inference_path_imports_tensorflow_torch_or_kerashub():
     import subprocess
     import sys
