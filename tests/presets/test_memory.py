@@ -1,0 +1,59 @@
+"""Loading takes the memory of the weights as loaded and little more."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keras_codegemma import convert
+from keras_codegemma.config import CodeGemmaConfig
+from tests.parity.recipe import random_weight
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("layout", ["keras_hub", "hugging_face"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_loading_peaks_at_most_at_1_3_times_the_weights(large_models, layout, dtype):
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.presets.peak_memory", str(large_models[layout]), dtype],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    found = json.loads(run.stdout)
+    assert found["weights_bytes"] > 200e6
+    assert found["peak_bytes"] <= 1.3 * found["weights_bytes"]
+
+
+@pytest.fixture(scope="module")
+def large_models(tmp_path_factory) -> dict[str, Path]:
+    """A random float32 model of 438 MB in both layouts."""
+    config = CodeGemmaConfig(
+        vocabulary_size=32_000,
+        num_layers=8,
+        num_query_heads=8,
+        num_key_value_heads=1,
+        hidden_dim=768,
+        feedforward_dim=3840,
+        head_dim=128,
+    )
+
+    class Weights:
+        def __call__(self, path, shape, dtype=None):
+            return random_weight(path, shape, seed=0)
+
+        def stored_dtype(self, path):
+            return "float32"
+
+        def close(self):
+            pass
+
+    folder = tmp_path_factory.mktemp("large")
+    checkpoint = convert.Checkpoint(config=config, dtype="float32", weights=Weights())
+    convert.write_keras_hub(checkpoint, folder / "keras_hub")
+    convert.write_hugging_face(checkpoint, folder / "hugging_face")
+    return {layout: folder / layout for layout in ("keras_hub", "hugging_face")}
