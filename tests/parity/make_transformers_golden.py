@@ -30,7 +30,8 @@ from tests.parity.recipe import random_weight
 DATA = Path(__file__).parents[1] / "data"
 LOGITS_FILE = DATA / "transformers_golden.npz"
 ABOUT_FILE = DATA / "transformers_golden.json"
-TOLERANCE = 1e-5
+FLOAT32_TOLERANCE = 1e-5
+BFLOAT16_TOLERANCE = 3e-2  # another processor may sum in another order, and then round to 8 bits
 
 
 def transformers_model(config) -> Any:
@@ -151,9 +152,12 @@ def check() -> bool:
         "7B-like": small(vocabulary_size=8192, num_key_value_heads=4, hidden_dim=48),
     }.items():
         differences |= {f"{kind}: {key}": value for key, value in _exchange(config).items()}
+    agree = True
     for name, value in differences.items():
-        print(f"{'ok ' if value <= TOLERANCE else 'BAD'} {value:.1e} {name}")
-    return all(value <= TOLERANCE for value in differences.values())
+        is_close = value <= (BFLOAT16_TOLERANCE if name.endswith("/bfloat16") else FLOAT32_TOLERANCE)
+        print(f"{'ok ' if is_close else 'BAD'} {value:.1e} {name}")
+        agree = agree and is_close
+    return agree
 
 
 def _exchange(config) -> dict[str, float]:
@@ -209,9 +213,7 @@ class _Model:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare live and change no file")
     if parser.parse_args().check:
         return 0 if check() else 1
