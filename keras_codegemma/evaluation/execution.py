@@ -1,0 +1,379 @@
+"""Verdicts on generated programs: each is run in a box of its own, against tests that it cannot see.
+
+Off unless asked for: `Executor` wants `allow_execution=True`. What the boxes stop, and what not, is written in
+`sandbox`; why a verdict cannot be forged, in `in_box`. Programs in other languages than Python print their results,
+see `CommandJob`.
+"""
+
+import contextlib
+import importlib.util
+import os
+import selectors
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from keras_codegemma.evaluation.in_box import Channel, ProgramEnded
+from keras_codegemma.evaluation.sandbox import PYTHON, Box, Limits, Sandbox
+
+VERDICTS = ("passed", "failed", "error", "compile_error", "timeout", "output_limit", "killed")
+"""A test was wrong; an exception or early end; does not compile; limits of time, output and memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PythonJob:
+    """A Python program and its tests.
+
+    Attributes:
+        program: source; its module level is run, under another name than `__main__`.
+        tests: source that uses the program's names; it passes by ending without an exception.
+        printed_ids: for tests that print `TEST-<id>...PASSED` (BabelCode): all these ids must have passed.
+        limits: of the program's box.
+    """
+
+    program: str
+    tests: str
+    printed_ids: tuple[str, ...] | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandJob:
+    """A program in files, with the commands that compile and run it.
+
+    The program prints `<marker><id>...PASSED` for each test. `marker` is drawn afresh for each run and stands in the
+    test code only; the files that `compile` read are deleted before `run`. A program that knows this and digs the
+    marker out of its own memory or machine code could still forge a pass; one that just prints lines cannot.
+
+    Attributes:
+        files: name -> text; written into a folder of the box.
+        compile: a command, or None.
+        run: a command; must end with status 0.
+        marker: what the lines of results begin with.
+        test_ids: all of them must have passed.
+        limits: of the run; `compile_limits` of the compilation.
+        read_only: folders of the toolchain.
+        environment: variables of both commands.
+    """
+
+    files: Mapping[str, str]
+    compile: tuple[str, ...] | None
+    run: tuple[str, ...]
+    marker: str
+    test_ids: tuple[str, ...]
+    limits: Limits
+    compile_limits: Limits
+    read_only: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a program: one of `VERDICTS`, the reason in words, and seconds on the clock."""
+
+    verdict: str
+    detail: str
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether every test passed."""
+        return self.verdict == "passed"
+
+
+class Executor:
+    """Runs jobs, several at a time, each in a fresh box; the next interpreters start while programs run.
+
+    Args:
+        sandbox: where programs run.
+        workers: programs at a time.
+        allow_execution: must be True: the programs were written by a model.
+
+    Raises:
+        PermissionError: execution was not allowed.
+    """
+
+    def __init__(self, sandbox: Sandbox, *, workers: int = 2, allow_execution: bool = False):
+        if allow_execution is not True:
+            raise PermissionError(
+                "Running generated programs must be allowed explicitly; got "
+                f"allow_execution={allow_execution!r}. Read `sandbox` on what the box does not stop, then pass True."
+            )
+        self.sandbox = sandbox
+        self._local = threading.local()
+        self._slots: list[_PythonSlot] = []
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="codegemma-box")
+
+    def run(self, jobs: Iterable[PythonJob | CommandJob]) -> Iterator[Outcome]:
+        """The outcome of each job, in the order of the jobs."""
+        return self._pool.map(self._run_one, jobs)
+
+    def close(self) -> None:
+        """Ends every process that was started."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        # The boxes end with the thread that started them, so the slots go first.
+        for slot in self._slots:
+            slot.close()
+        self._pool.shutdown(wait=True)
+
+    def __enter__(self) -> "Executor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run_one(self, job: PythonJob | CommandJob) -> Outcome:
+        if isinstance(job, CommandJob):
+            return _run_commands(self.sandbox, job)
+        if not hasattr(self._local, "slot"):
+            self._local.slot = _PythonSlot(self.sandbox)
+            self._slots.append(self._local.slot)
+        return self._local.slot.run(job)
+
+
+# Python programs
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Warm:
+    """An interpreter that waits for a program, with our end of its socket."""
+
+    box: Box
+    channel: socket.socket
+    limits: Limits
+
+
+class _PythonSlot:
+    """Runs one program at a time; keeps a checker and one waiting interpreter."""
+
+    def __init__(self, sandbox: Sandbox):
+        self._sandbox = sandbox
+        self._warm: _Warm | None = None
+        self._checker: Box | None = None
+        self._control: socket.socket | None = None
+        self._closed = False
+
+    def run(self, job: PythonJob) -> Outcome:
+        """One program against its tests."""
+        warm = self._take_warm(job.limits)
+        ours, theirs = socket.socketpair()
+        try:
+            self._send_to_checker(warm.channel, theirs)
+            theirs.close()
+            warm.channel.close()
+            message = {"tests": job.tests, "printed_ids": job.printed_ids}
+            limits = job.limits
+            message |= {"cpu_seconds": limits.cpu_seconds, "wall_seconds": limits.wall_seconds}
+            Channel(ours.fileno()).send(message)
+            start = time.monotonic()
+            _feed(warm.box, job.program)
+            self._warm = None if self._closed else self._start_program(job.limits)
+            reply, end = _listen(warm.box, ours, start + limits.wall_seconds, limits.output_bytes)
+            return _outcome(reply, end, warm.box, time.monotonic() - start, limits)
+        finally:
+            ours.close()
+            warm.box.close()
+
+    def close(self) -> None:
+        """Ends the checker and the waiting interpreter."""
+        self._closed = True
+        if self._warm is not None:
+            self._warm.channel.close()
+            self._warm.box.close()
+        if self._control is not None:
+            self._control.close()
+        if self._checker is not None:
+            self._checker.close()
+
+    def _take_warm(self, limits: Limits) -> _Warm:
+        warm, self._warm = self._warm, None
+        if warm is not None and warm.limits == limits and warm.box.process.poll() is None:
+            return warm
+        if warm is not None:
+            warm.channel.close()
+            warm.box.close()
+        return self._start_program(limits)
+
+    def _start_program(self, limits: Limits) -> _Warm:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command = [*PYTHON, "-c", _IN_BOX, "program", str(theirs.fileno())]
+            box = self._sandbox.start(command, limits=limits, keep_fds=[theirs.fileno()])
+        return _Warm(box=box, channel=ours, limits=limits)
+
+    def _send_to_checker(self, program: socket.socket, verdict: socket.socket) -> None:
+        if self._checker is None or self._checker.process.poll() is not None:
+            if self._checker is not None:
+                self._checker.close()
+            self._control, theirs = socket.socketpair()
+            with theirs:
+                command = [*PYTHON, "-c", _IN_BOX, "checker", str(theirs.fileno())]
+                # Its forks set limits of their own; the server itself lives as long as the slot.
+                limits = Limits(cpu_seconds=24 * 3600)
+                self._checker = self._sandbox.start(command, limits=limits, keep_fds=[theirs.fileno()])
+        assert self._control is not None
+        socket.send_fds(self._control, [b"j"], [program.fileno(), verdict.fileno()])
+
+
+def _feed(box: Box, program: str) -> None:
+    assert box.process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        box.process.stdin.write(program.encode("utf-8", "surrogatepass"))
+        box.process.stdin.close()
+
+
+def _listen(box: Box, verdict: socket.socket, deadline: float, most_bytes: int) -> tuple[dict[str, Any], str]:
+    """Waits for the verdict, reading what the program prints; returns it and what ended the wait.
+
+    The end is "verdict", "timeout", "output_limit", or "silence" where the checker went without a word.
+    """
+    assert box.process.stdout is not None
+    printed = 0
+    with selectors.DefaultSelector() as selector:
+        selector.register(verdict, selectors.EVENT_READ)
+        selector.register(box.process.stdout, selectors.EVENT_READ)
+        while (left := deadline - time.monotonic()) > 0:
+            for key, _ in selector.select(left):
+                if key.fileobj is verdict:
+                    try:
+                        return dict(Channel(verdict.fileno()).receive()), "verdict"
+                    except (ProgramEnded, ConnectionError):
+                        return {}, "silence"
+                piece = os.read(box.process.stdout.fileno(), 1 << 16)
+                printed += len(piece)
+                if printed > most_bytes:
+                    return {}, "output_limit"
+                if not piece:
+                    selector.unregister(box.process.stdout)
+    return {}, "timeout"
+
+
+def _outcome(reply: dict[str, Any], end: str, box: Box, seconds: float, limits: Limits) -> Outcome:
+    if end == "timeout":
+        return Outcome(verdict="timeout", detail=f"over {limits.wall_seconds} s on the clock", seconds=seconds)
+    if end == "output_limit":
+        return Outcome(verdict=end, detail=f"printed over {limits.output_bytes} bytes", seconds=seconds)
+    verdict, detail = str(reply.get("verdict", "error")), str(reply.get("detail", "the checker was ended"))
+    if verdict == "error" and (end == "silence" or detail.startswith("ProgramEnded")):
+        status = _natural_status(box)
+        if status in _KILLED:
+            used_up = seconds >= 0.9 * limits.cpu_seconds
+            verdict = "timeout" if used_up else "killed"
+            detail = f"over {limits.cpu_seconds} s of processor time" if used_up else "ended by SIGKILL (memory?)"
+    return Outcome(verdict=verdict if verdict in VERDICTS else "error", detail=detail, seconds=seconds)
+
+
+def _natural_status(box: Box) -> int | None:
+    try:
+        return box.process.wait(timeout=0.5)
+    except subprocess.TimeoutExpired:  # the caller kills it
+        return None
+
+
+_KILLED = (137, 152, -9, -24)
+"""128 + SIGKILL or SIGXCPU, as bubblewrap reports them, or their negatives from a plain process."""
+
+
+def _read_in_box() -> str:
+    spec = importlib.util.find_spec("keras_codegemma.evaluation.in_box")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).read_text(encoding="utf-8")
+
+
+_IN_BOX = _read_in_box()
+
+
+# Programs of other languages
+
+
+def _run_commands(sandbox: Sandbox, job: CommandJob) -> Outcome:
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="codegemma-job-") as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        for file, text in job.files.items():
+            (folder / file).write_text(text, encoding="utf-8")
+        if job.compile is not None:
+            output, status, end = _run_command(sandbox, job, job.compile, job.compile_limits, folder)
+            if status != 0 or end != "end":
+                verdict = end if end != "end" else "compile_error"
+                return Outcome(verdict=verdict, detail=output[-2000:], seconds=time.monotonic() - start)
+            for file in job.files:
+                (folder / file).unlink()
+        output, status, end = _run_command(sandbox, job, job.run, job.limits, folder)
+    seconds = time.monotonic() - start
+    if end != "end":
+        return Outcome(verdict=end, detail=output[-2000:], seconds=seconds)
+    verdict, detail = judge_printed(output, job.marker, job.test_ids, status)
+    return Outcome(verdict=verdict, detail=detail, seconds=seconds)
+
+
+def judge_printed(output: str, marker: str, test_ids: Iterable[str], status: int) -> tuple[str, str]:
+    """BabelCode's rule: passed only if the status is 0 and every id printed PASSED, here exactly once.
+
+    Args:
+        output: of the program.
+        marker: what the lines of results begin with.
+        test_ids: the ids to look for.
+        status: exit status.
+
+    Returns:
+        (verdict, detail); a test that printed another word than FAILED met an exception of that name.
+    """
+    said: dict[str, list[str]] = {}
+    for line in output.splitlines():
+        if line.startswith(marker) and "..." in line:
+            name, word = line[len(marker) :].split("...", 1)
+            said.setdefault(name, []).append(word)
+    wrong = {name: said.get(name, ["missing"]) for name in test_ids if said.get(name) != ["PASSED"]}
+    if status == 0 and not wrong:
+        return "passed", ""
+    detail = ", ".join(f"test {name}: {' and '.join(words)}" for name, words in wrong.items())
+    if status != 0 or any(words != ["FAILED"] for words in wrong.values()):
+        return "error", f"status {status}; {detail}; {output[-500:].replace(marker, 'TEST-')}"[:2000]
+    return "failed", detail[:2000]
+
+
+def _run_command(
+    sandbox: Sandbox, job: CommandJob, command: tuple[str, ...], limits: Limits, folder: Path
+) -> tuple[str, int, str]:
+    """Output, status, and what ended it: "end", "timeout" or "output_limit"."""
+    box = sandbox.start(command, limits=limits, read_only=job.read_only, work=folder, environment=job.environment)
+    try:
+        assert box.process.stdin is not None
+        assert box.process.stdout is not None
+        box.process.stdin.close()
+        deadline, parts, count = time.monotonic() + limits.wall_seconds, [], 0
+        with selectors.DefaultSelector() as selector:
+            selector.register(box.process.stdout, selectors.EVENT_READ)
+            while (left := deadline - time.monotonic()) > 0:
+                if not selector.select(left):
+                    continue
+                piece = os.read(box.process.stdout.fileno(), 1 << 16)
+                if not piece:
+                    break
+                parts.append(piece)
+                count += len(piece)
+                if count > limits.output_bytes:
+                    return _text(parts), -1, "output_limit"
+            else:
+                return _text(parts), -1, "timeout"
+        status = _natural_status(box)
+        seconds = time.monotonic() - deadline + limits.wall_seconds
+        if status in _KILLED and seconds >= 0.9 * limits.cpu_seconds:
+            return _text(parts), -1, "timeout"
+        return _text(parts), -1 if status is None else status, "end"
+    finally:
+        box.close()
+
+
+def _text(parts: list[bytes]) -> str:
+    return b"".join(parts).decode("utf-8", "replace")
