@@ -8,6 +8,7 @@
 | `D` | model width | | `H` | head width |
 | `F` | feed-forward width of one branch | | `V` | vocabulary rows |
 | `R` | LoRA rank | | `L` | layers |
+| `P` | rotary pairs, H / 2 | | | |
 """
 
 from jaxtyping import Array, Bool, Float, Int, UInt

@@ -231,7 +231,7 @@ def _run(parts, token_ids, positions, *, segment_ids=None, cache: KVCache | None
 def _float_policy(dtype) -> keras.DTypePolicy:
     policy = keras.dtype_policies.get(dtype if dtype is not None else keras.config.dtype_policy())
     allowed = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
-    if policy.name not in allowed:
+    if policy.name is None or policy.name not in allowed:
         raise ValueError(
             f"The dtype policy must be one of {list(allowed)}; got {policy.name!r}. Pass dtype='bfloat16' or 'float32'."
         )
@@ -254,7 +254,7 @@ def _initializers(config: CodeGemmaConfig, source: WeightSource | None) -> Calla
 
 
 def _from_source(source: WeightSource, path: str) -> Callable[..., Any]:
-    def load(shape, dtype=None, **_):
+    def load(shape: tuple[int, ...], dtype: str, **_: Any) -> Any:
         value = source(path, tuple(shape), dtype)
         if tuple(value.shape) != tuple(shape):
             raise ValueError(

@@ -111,7 +111,7 @@ def to_batches(
     if isinstance(x, np.ndarray):
         x = x.tolist()
     if isinstance(x, Sequence):
-        _check_raw(x[0] if len(x) else None, preprocess, y)
+        preprocess = _checked(preprocess, x[0] if len(x) else None, y)
         if sample_weight is not None and len(sample_weight) != len(x):
             raise ValueError(
                 f"sample_weight must have one number per example; got {len(sample_weight)} for {len(x)} examples. "
@@ -152,7 +152,7 @@ def _from_iterable(x: Iterable[Any], y: Any, sample_weight: Any, *, preprocess: 
     if not is_batch and not is_example(_plain(first)):
         # Arrays: Keras has adapters of its own. A one-shot iterator gets its first element back.
         return (_rejoined(first, iterator) if iterator is x else x), False
-    _check_raw(first, preprocess, y)
+    preprocess = _checked(preprocess, first, y)
     if sample_weight is not None:
         raise ValueError(
             "sample_weight can only be given for a list of examples or for arrays; got it with an iterable of "
@@ -181,7 +181,7 @@ class StreamedBatches(keras.utils.PyDataset):
         is_batch: whether it yields batches.
     """
 
-    def __init__(self, source: Iterable[Any], preprocess: Preprocess | None, *, batch_size: int, is_batch: bool):
+    def __init__(self, source: Iterable[Any], preprocess: Preprocess, *, batch_size: int, is_batch: bool):
         super().__init__()
         self._source = source
         self._preprocess = preprocess
@@ -273,7 +273,8 @@ def _is_number_array(x: Any) -> bool:
     return hasattr(x, "shape") and hasattr(x, "dtype") and np.dtype(getattr(x.dtype, "name", x.dtype)).kind in "biuf"
 
 
-def _check_raw(first: Any, preprocess: Preprocess | None, y: Any) -> None:
+def _checked(preprocess: Preprocess | None, first: Any, y: Any) -> Preprocess:
+    """The preprocessor's call, where raw examples can be used."""
     if first is None:
         raise ValueError("Training data must hold at least one example; got none. Check its source.")
     if preprocess is None:
@@ -285,3 +286,4 @@ def _check_raw(first: Any, preprocess: Preprocess | None, y: Any) -> None:
         raise ValueError(
             "Raw examples make their own labels, the next ids; got y as well. Leave y out, or pass arrays of token ids."
         )
+    return preprocess

@@ -16,7 +16,7 @@ LARGEST_BATCH = 32  # rows decoded at once; longer lists are taken in turns
 class StreamDecoder(Protocol):
     """Turns ids into text piece by piece, holding back incomplete characters."""
 
-    def push(self, token_ids: Sequence[int]) -> str: ...
+    def push(self, token_ids: Sequence[int], /) -> str: ...
 
     def finish(self) -> str: ...
 
@@ -24,7 +24,7 @@ class StreamDecoder(Protocol):
 class Detokenizer(Protocol):
     """What is needed of a tokenizer here."""
 
-    def decode(self, token_ids: Sequence[int]) -> str: ...
+    def decode(self, token_ids: Sequence[int], /) -> str: ...
 
     def stream_decoder(self) -> StreamDecoder: ...
 
@@ -32,7 +32,7 @@ class Detokenizer(Protocol):
 class IdsOnly:
     """Stands in for a tokenizer where only ids are wanted."""
 
-    def decode(self, token_ids: Sequence[int]) -> str:
+    def decode(self, token_ids: Sequence[int], /) -> str:
         """No text."""
         return ""
 
@@ -98,7 +98,10 @@ class Completer:
         for start in range(0, len(prompts), LARGEST_BATCH):
             batch = prompts[start : start + LARGEST_BATCH]
             options = _options(batch, stop_ids, sampler, seed, first_stream=start)
-            rows = self._run_beams(batch, options) if isinstance(sampler, BeamSampler) else self._run(batch, options)
+            if isinstance(sampler, BeamSampler):
+                rows = self._run_beams(batch, options, sampler.num_beams)
+            else:
+                rows = self._run(batch, options)
             completions += [self._completion(prompt, row) for prompt, row in zip(batch, rows, strict=True)]
         return completions
 
@@ -152,8 +155,7 @@ class Completer:
         finally:
             decoding.close()
 
-    def _run_beams(self, prompts: Sequence[Prompt], options: GenerationOptions) -> list[GeneratedRow]:
-        width = options.sampler.num_beams
+    def _run_beams(self, prompts: Sequence[Prompt], options: GenerationOptions, width: int) -> list[GeneratedRow]:
         if width not in self._beam_searches:
             self._beam_searches[width] = BeamSearch(self._generator, width)
         return self._beam_searches[width].run([prompt.token_ids for prompt in prompts], options)

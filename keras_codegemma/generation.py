@@ -21,7 +21,7 @@ import numpy as np
 from keras_codegemma.axes import Array, Bool, Float, Int, UInt
 from keras_codegemma.backbone import CodeGemmaBackbone
 from keras_codegemma.cache import KVCache, storage_dtype
-from keras_codegemma.sampling import Sampler, StepSampler
+from keras_codegemma.sampling import BeamSampler, Sampler, StepSampler
 
 SMALLEST_CAPACITY = 1024
 PREFILL_CHUNKS = {"cpu": (16, 64, 256), "accelerator": (16, 64, 1024)}
@@ -112,7 +112,10 @@ class Generator:
 
     def compilations(self) -> int:
         """Programs compiled so far, for tests and benchmarks."""
-        return sum(program._cache_size() for program in (self._prefill, self._start, self._decode))
+        return sum(
+            program._cache_size()  # pyright: ignore[reportAttributeAccessIssue] (JAX has no public name for it)
+            for program in (self._prefill, self._start, self._decode)
+        )
 
     def begin(self, prompts: Sequence[Sequence[int]], options: GenerationOptions) -> "Decoding":
         """Prefills the prompts and samples the first id of each row.
@@ -125,6 +128,11 @@ class Generator:
             ValueError: an empty prompt, an id outside the vocabulary, a budget below 1 or too many stop ids.
         """
         self.check(prompts, options)
+        sampler = options.sampler
+        if isinstance(sampler, BeamSampler):
+            raise TypeError(
+                "Generator.begin takes samplers that choose one token at a time; got BeamSampler. Use BeamSearch."
+            )
         rows = 1 << (len(prompts) - 1).bit_length()
         padding = rows - len(prompts)
         # A padding row repeats the shortest work there is: one token in, one token out.
@@ -139,8 +147,8 @@ class Generator:
             stop_ids=stop_table(options.stop_ids),
         )
         lengths = jnp.asarray([len(prompt) for prompt in padded], jnp.int32)
-        state = self._start(self.weights(), cache, last_hidden, lengths, limits, options.sampler)
-        return Decoding(self, state, limits, options.sampler, real_rows=len(prompts))
+        state = self._start(self.weights(), cache, last_hidden, lengths, limits, sampler)
+        return Decoding(self, state, limits, sampler, real_rows=len(prompts))
 
     def weights(self) -> list[Array]:
         """The backbone's arrays, in the order of `backbone.variables`: the first argument of every program."""

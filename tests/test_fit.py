@@ -21,20 +21,18 @@ def fresh(**options):
 @pytest.fixture(scope="module")
 def functions():
     """32 real functions of the standard library."""
+    import difflib
+    import fnmatch
     import inspect
+    import shlex
+    import statistics
     import textwrap
 
     found = []
-    for module in (
-        textwrap,
-        __import__("bisect"),
-        __import__("shlex"),
-        __import__("posixpath"),
-        __import__("fnmatch"),
-    ):
+    for module in (textwrap, shlex, fnmatch, statistics, difflib):
         for _, function in sorted(inspect.getmembers(module, inspect.isfunction)):
             source = inspect.getsource(function)
-            if 80 < len(source) < 700:
+            if 80 < len(source) < 900:
                 found.append(source)
     assert len(found) >= 32
     return sorted(set(found), key=len)[:32]

@@ -147,7 +147,7 @@ class GemmaAttention(keras.layers.Layer):
             x: [B, T, D].
             sin: float32 [B, T, H / 2], of the tokens' positions.
             cos: likewise.
-            segment_ids: int32 [B, T]; needed without a cache.
+            segment_ids: int32 [B, T]; None where each row is one segment. Not used with a cache.
             cache: `LayerCache`, or None.
 
         Returns:
@@ -157,6 +157,8 @@ class GemmaAttention(keras.layers.Layer):
         key = rotate(self.key_dense(x), sin, cos)  # B T K H
         value = self.value_dense(x)
         if cache is None:
+            if segment_ids is None:
+                segment_ids = jnp.ones(x.shape[:2], jnp.int32)
             return self.output_dense(attend(query, key, value, segment_ids))
         cache = cache.write(key, value)
         return self.output_dense(attend_cached(query, cache)), cache

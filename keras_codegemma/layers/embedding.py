@@ -1,5 +1,7 @@
 """The token embedding, tied: ids to scaled vectors, and hidden states to float32 logits."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import keras
 
@@ -28,7 +30,7 @@ class ReversibleEmbedding(keras.layers.ReversibleEmbedding):
 
     def call(self, inputs, reverse=False):
         """int32 ids [B, T] to [B, T, D]; with `reverse`, hidden states [B, T, D] to float32 logits [B, T, V]."""
-        table = self.embeddings.value
+        table: Any = keras.ops.convert_to_tensor(self.embeddings)
         if reverse:
             return logits_product(inputs.astype(table.dtype), table)
         return embed(inputs, table)

@@ -165,6 +165,8 @@ class Projection(keras.layers.EinsumDense):
         reduced = result[:-1] + "r"
         low = contract(f"{x_letters},{kernel_letters[:-1]}r->{reduced}", inputs, self.lora_kernel_a.value)
         high = contract(f"{reduced},r{kernel_letters[-1]}->{result}", low, self.lora_kernel_b.value)
+        assert self.lora_alpha is not None
+        assert self.lora_rank is not None
         return (self.lora_alpha / self.lora_rank) * high
 
     def compute_output_spec(self, inputs, training=None):

@@ -8,7 +8,7 @@ from keras_codegemma.axes import Array, Float, Int
 
 def rotary_angles(
     positions: Int[Array, "B T"], *, head_dim: int, max_wavelength: float
-) -> tuple[Float[Array, "B T H/2"], Float[Array, "B T H/2"]]:
+) -> tuple[Float[Array, "B T P"], Float[Array, "B T P"]]:
     """Sine and cosine of position / max_wavelength^(2 i / H) for i in [0, H / 2), in float32."""
     exponent = jnp.arange(head_dim // 2, dtype=jnp.float32) * (2.0 / head_dim)
     angles = positions.astype(jnp.float32)[..., None] / (max_wavelength**exponent)
@@ -16,7 +16,7 @@ def rotary_angles(
 
 
 def rotate(
-    x: Float[Array, "B T N H"], sin: Float[Array, "B T H/2"], cos: Float[Array, "B T H/2"]
+    x: Float[Array, "B T N H"], sin: Float[Array, "B T P"], cos: Float[Array, "B T P"]
 ) -> Float[Array, "B T N H"]:
     """Turns each pair (first half, second half) of a head by its angle, in float32, rounded once to the type of `x`.
 
