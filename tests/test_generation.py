@@ -1,12 +1,14 @@
 """Prefill and decode against the full forward pass, and what compiles when."""
 
 import re
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from keras_codegemma import generation
 from keras_codegemma.cache import KVCache
 from keras_codegemma.generation import GenerationOptions, Generator, capacity_for, chunk_plan
 from keras_codegemma.sampling import GreedySampler, RandomSampler, TopKSampler, TopPSampler
@@ -190,3 +192,27 @@ def test_capacity_is_a_power_of_two():
 def test_bad_requests_are_refused(small, prompts, options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         run(small, prompts, **options)
+
+
+def test_time_per_token_follows_the_tokens_used_and_not_the_capacity(monkeypatch):
+    backbone = random_backbone(CONFIGS["multi_head"])
+
+    def seconds_per_token(capacity):
+        monkeypatch.setattr(generation, "SMALLEST_CAPACITY", capacity)
+        generator = Generator(backbone)
+        run(generator, [[5] * 20], budget=200)
+        times = []
+        for _ in range(7):
+            options = GenerationOptions(budgets=[200], stop_ids=(), sampler=GreedySampler())
+            decoding = generator.begin([[5] * 20], options)
+            decoding.rows()
+            started = time.perf_counter()
+            decoding.advance()
+            decoding.rows()
+            times.append((time.perf_counter() - started) / 200)
+            decoding.close()
+        return min(times)
+
+    # 64 times the slots; if work followed them, attention alone would take 64 times as long.
+    small, large = seconds_per_token(1024), seconds_per_token(65_536)
+    assert large < 2 * small
