@@ -84,7 +84,7 @@ def from_keras_hub(theirs: Any) -> CodeGemmaCausalLM:
             f"from_keras_hub takes a keras_hub.models.GemmaCausalLM; got {type(theirs).__name__}. Load it "
             "with keras_hub.models.GemmaCausalLM.from_preset."
         )
-    serialized = keras.saving.serialize_keras_object(theirs.backbone)
+    serialized: Any = keras.saving.serialize_keras_object(theirs.backbone)
     config, dtype = keras_objects.read_backbone(serialized, source="the KerasHub model")
     weights = _weights_of(theirs.backbone)
     backbone = CodeGemmaBackbone(

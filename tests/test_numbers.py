@@ -3,6 +3,7 @@
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import keras
 import keras_hub
@@ -63,7 +64,7 @@ def theirs(case: Case, dtype: str, *, rounded: bool = False) -> np.ndarray:
     return np.asarray(keras.ops.cast(logits, "float32"))[mask]
 
 
-def keras_hub_backbone(case: Case, dtype: str, *, rounded: bool):
+def keras_hub_backbone(case: Case, dtype: str, *, rounded: bool) -> Any:
     config = case.config
     backbone = keras_hub.models.GemmaBackbone(
         vocabulary_size=config.vocabulary_size,

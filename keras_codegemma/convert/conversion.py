@@ -1,6 +1,7 @@
 """Whole folders: opened whatever their layout, converted to the other, compared tensor by tensor."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,13 +30,10 @@ def layout_of(folder: Path) -> Layout:
     """
     if folder.is_file():
         refuse_pickle(folder)
-        raise ValueError(
-            f"A model is a folder with config.json; {folder} is a file. Give the folder that it lies in."
-        )
+        raise ValueError(f"A model is a folder with config.json; {folder} is a file. Give the folder that it lies in.")
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(
-            f"A model is a folder with config.json; {folder} has none. Check the path, or fetch the folder "
-            "again."
+            f"A model is a folder with config.json; {folder} has none. Check the path, or fetch the folder again."
         )
     values = read_json(folder / "config.json")
     if is_keras_preset(values):
@@ -49,7 +47,11 @@ def layout_of(folder: Path) -> Layout:
 
 
 def open_folder(
-    folder: str | os.PathLike[str], *, load_weights: bool = True, verify_hashes: bool = True
+    folder: str | os.PathLike[str],
+    *,
+    load_weights: bool = True,
+    verify_hashes: bool = True,
+    known_hashes: Mapping[str, str] | None = None,
 ) -> Checkpoint:
     """Opens a model folder of either layout; weights are read when asked for.
 
@@ -57,7 +59,8 @@ def open_folder(
         folder: in KerasHub's or Hugging Face's layout.
         load_weights: False opens no weight file.
         verify_hashes: compare the files with the folder's own `hashes.json`, where there is one (about 1 s a
-            GB). Without weights, weight files are not compared.
+            GB), and with `known_hashes`. Without weights, weight files are not compared.
+        known_hashes: file name to sha256, from elsewhere; they go before the folder's own.
 
     Raises:
         FileNotFoundError: no folder, config or weights.
@@ -66,7 +69,7 @@ def open_folder(
     path = Path(folder)
     layout = layout_of(path)
     if verify_hashes:
-        hashes = recorded_hashes(path)
+        hashes = {**recorded_hashes(path), **(known_hashes or {})}
         if not load_weights:
             hashes = {name: digest for name, digest in hashes.items() if not _is_weight_file(name)}
         check_hashes(path, hashes)
@@ -145,9 +148,7 @@ def differences(first: Checkpoint, second: Checkpoint, *, dtype: str | None = No
         different = x.view(f"u{x.itemsize}") != y.view(f"u{y.itemsize}")
         if different.any():
             largest = np.abs(x.astype(np.float32) - y.astype(np.float32)).max()
-            found.append(
-                WeightDifference(path=names.path, max_abs=float(largest), elements=int(different.sum()))
-            )
+            found.append(WeightDifference(path=names.path, max_abs=float(largest), elements=int(different.sum())))
     return found
 
 
@@ -158,9 +159,7 @@ def check_equal(first: Checkpoint, second: Checkpoint, *, dtype: str | None = No
         ValueError: two weights differ in any bit; names the first few and by how much.
     """
     if found := differences(first, second, dtype=dtype):
-        shown = "; ".join(
-            f"{item.path}: {item.elements} elements, by up to {item.max_abs:.3g}" for item in found[:4]
-        )
+        shown = "; ".join(f"{item.path}: {item.elements} elements, by up to {item.max_abs:.3g}" for item in found[:4])
         raise ValueError(
             f"A conversion must keep every weight bit for bit; {len(found)} differ ({shown}). The disk or "
             "the conversion is at fault: delete the result, convert again, and report it if it repeats."

@@ -27,8 +27,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(
-            f"{path} must be a JSON file; reading it failed: {error}. The file is damaged: download or copy "
-            "it again."
+            f"{path} must be a JSON file; reading it failed: {error}. The file is damaged: download or copy it again."
         ) from error
     if not isinstance(value, dict):
         raise ValueError(

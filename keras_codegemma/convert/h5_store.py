@@ -49,9 +49,7 @@ class H5Store:
             self._files.append(file)
             found: dict[str, Any] = {}
             # Follows hard links only, so soft and external links are never looked through.
-            file.visititems(
-                lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None
-            )
+            file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
             for name, dataset in found.items():
                 self._declare(name.replace(_OLD_TOP_GROUP, "layers/", 1), dataset, path)
         except (OSError, RuntimeError) as error:
@@ -85,8 +83,7 @@ class H5Store:
             rows = self._datasets[name][start:stop]
         except (OSError, RuntimeError) as error:
             raise ValueError(
-                f"{tensor.file} must be a whole HDF5 file; reading {name} failed: {error}. Fetch the file "
-                "again."
+                f"{tensor.file} must be a whole HDF5 file; reading {name} failed: {error}. Fetch the file again."
             ) from error
         return rows.view(ml_dtypes.bfloat16) if tensor.dtype == "bfloat16" else rows
 
@@ -110,9 +107,7 @@ def _weight_files(folder: Path) -> list[Path]:
         )
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise ValueError(
-            f"{index} must map weights to shards in 'weight_map'; it does not. Fetch the file again."
-        )
+        raise ValueError(f"{index} must map weights to shards in 'weight_map'; it does not. Fetch the file again.")
     # Keras writes a list where the weights of one layer lie in several shards.
     values = [value if isinstance(value, list) else [value] for value in weight_map.values()]
     shards = sorted({plain_file_name(shard, named_in=index) for value in values for shard in value})

@@ -121,9 +121,7 @@ def config_from_hugging_face(values: Mapping[str, Any], *, source: Path) -> Code
     unsupported = {
         "attention_bias": values.get("attention_bias", False),
         "rope_scaling": values.get("rope_scaling"),
-        "rope_parameters.rope_type": None
-        if rope.get("rope_type", "default") == "default"
-        else rope["rope_type"],
+        "rope_parameters.rope_type": None if rope.get("rope_type", "default") == "default" else rope["rope_type"],
         "tie_word_embeddings": None if values.get("tie_word_embeddings", True) else "false",
         "use_bidirectional_attention": values.get("use_bidirectional_attention"),
         "quantization_config": values.get("quantization_config"),
@@ -167,9 +165,7 @@ def config_to_hugging_face(
         tokenizer: for the ids of pad, eos and bos; Gemma's are written where there is none.
     """
     pad, eos, bos = (
-        (0, 1, 2)
-        if tokenizer is None
-        else (tokenizer.pad_token_id, tokenizer.end_token_id, tokenizer.start_token_id)
+        (0, 1, 2) if tokenizer is None else (tokenizer.pad_token_id, tokenizer.end_token_id, tokenizer.start_token_id)
     )
     return {
         "architectures": ["GemmaForCausalLM"],

@@ -4,12 +4,15 @@ One function a file and direction. Each object is {module, class_name, config, r
 our own fields stand beside these, under `keras_codegemma`.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from keras_codegemma.config import CodeGemmaConfig
 from keras_codegemma.tokenizer import CodeGemmaTokenizer
+
+_LOGGER = logging.getLogger(__name__)
 
 KERAS_HUB_LAYOUT = "0.32.0"
 OUR_KEY = "keras_codegemma"
@@ -74,9 +77,7 @@ def preprocessor(tokenizer_: CodeGemmaTokenizer, options: Mapping[str, Any]) -> 
         **theirs,
     }
     ours = {key: value for key, value in options.items() if key not in theirs}
-    return _object(
-        "GemmaCausalLMPreprocessor", "gemma_causal_lm_preprocessor", fields, dtype="float32", ours=ours
-    )
+    return _object("GemmaCausalLMPreprocessor", "gemma_causal_lm_preprocessor", fields, dtype="float32", ours=ours)
 
 
 def task(
@@ -140,9 +141,7 @@ def read_backbone(values: Mapping[str, Any], *, source: Path | str) -> tuple[Cod
         ValueError: not a Gemma 1 backbone, a missing field, or quantised weights.
     """
     fields = _fields(values, "GemmaBackbone", source=source)
-    if found := {
-        name: fields[name] for name, plain in _GEMMA_1_OPTIONS.items() if fields.get(name, plain) != plain
-    }:
+    if found := {name: fields[name] for name, plain in _GEMMA_1_OPTIONS.items() if fields.get(name, plain) != plain}:
         raise ValueError(
             f"{source} must describe Gemma 1, which has only {_GEMMA_1_OPTIONS}; got {found}. This is Gemma "
             "2 or another relative, which is not loaded here."
@@ -181,9 +180,11 @@ def read_tokenizer(values: Mapping[str, Any], *, source: Path | str) -> dict[str
 def read_preprocessor(values: Mapping[str, Any], *, source: Path | str) -> dict[str, Any]:
     """Keywords for `CodeGemmaCausalLMPreprocessor` from `preprocessor.json`.
 
-    Raises:
-        ValueError: another preprocessor than Gemma's.
+    None where the file is of another task's preprocessor, as in KerasHub, which then takes its defaults too.
     """
+    if str(values.get("registered_name")).split(">")[-1] != "GemmaCausalLMPreprocessor":
+        _LOGGER.info("%s is of another task; the preprocessor takes its default options.", source)
+        return {}
     fields = _fields(values, "GemmaCausalLMPreprocessor", source=source)
     theirs = {key: fields[key] for key in _KERAS_HUB_PREPROCESSOR_FIELDS if key in fields}
     ours = values.get(OUR_KEY)

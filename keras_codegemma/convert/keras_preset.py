@@ -164,9 +164,7 @@ def _write_text_files(target: Path, checkpoint: Checkpoint, *, policy: str) -> N
     options = checkpoint.preprocessor_options
     write_json(target / "tokenizer.json", keras_objects.tokenizer(tokenizer))
     write_json(target / "preprocessor.json", keras_objects.preprocessor(tokenizer, options))
-    write_json(
-        target / "task.json", keras_objects.task(checkpoint.config, tokenizer, options=options, dtype=policy)
-    )
+    write_json(target / "task.json", keras_objects.task(checkpoint.config, tokenizer, options=options, dtype=policy))
 
 
 def _write_card(target: Path, checkpoint: Checkpoint) -> None:

@@ -84,9 +84,7 @@ def _declared(path: Path) -> dict[str, StoredTensor]:
 def _declared_by_index(index: Path) -> dict[str, StoredTensor]:
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise ValueError(
-            f"{index} must map tensor names to shards in 'weight_map'; it does not. Fetch the file again."
-        )
+        raise ValueError(f"{index} must map tensor names to shards in 'weight_map'; it does not. Fetch the file again.")
     found: dict[str, StoredTensor] = {}
     for shard in sorted(set(weight_map.values())):
         path = index.parent / plain_file_name(shard, named_in=index)

@@ -66,9 +66,7 @@ def _check(values: dict[str, Any], pieces: list[str], *, first_byte: int, path: 
     if tuple(pieces[: len(head)]) != head or tuple(pieces[first_byte : first_byte + 256]) != _BYTES:
         raise ValueError(_not_gemma(path, f"pieces that begin {pieces[:5]}"))
     rank = {piece: index for index, piece in enumerate(pieces)}
-    merges = [
-        merge.split(" ") if isinstance(merge, str) else merge for merge in values["model"].get("merges", [])
-    ]
+    merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in values["model"].get("merges", [])]
     results = [rank.get("".join(merge), -1) for merge in merges]
     results = [result for result in results if result >= first_byte]
     if results != sorted(results):

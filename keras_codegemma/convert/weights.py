@@ -126,9 +126,7 @@ class StreamedWeights:
 
     def _check(self, config: CodeGemmaConfig) -> None:
         stored = self._store.tensors
-        expected = {
-            names.name_in(self._layout): names.shape_in(self._layout) for names in self._names.values()
-        }
+        expected = {names.name_in(self._layout): names.shape_in(self._layout) for names in self._names.values()}
         if self._layout == "hugging_face" and TIED_OUTPUT in stored:
             expected[TIED_OUTPUT] = (config.vocabulary_size, config.hidden_dim)
         problems = {

@@ -26,9 +26,7 @@ _KAGGLE_FORM = re.compile(r"[^/\s]+/[^/\s]+/[^/\s]+/[^/\s]+(/\d+)?")
 _HUGGING_FACE_FORM = re.compile(r"[\w.-]+/[\w.-]+(@[^\s@]+)?")
 
 
-def resolve(
-    preset: str | os.PathLike[str], *, revision: str | None = None, load_weights: bool = True
-) -> Path:
+def resolve(preset: str | os.PathLike[str], *, revision: str | None = None, load_weights: bool = True) -> Path:
     """The local folder of a preset, fetched first if need be.
 
     Args:
@@ -55,8 +53,7 @@ def resolve(
         raise ValueError(unknown_preset(name))
     if revision is not None:
         raise ValueError(
-            f"A revision belongs to a kaggle:// or hf:// handle; got revision={revision!r} for {name}. "
-            "Leave it out."
+            f"A revision belongs to a kaggle:// or hf:// handle; got revision={revision!r} for {name}. Leave it out."
         )
     return folder
 
@@ -117,8 +114,7 @@ def _fetch_kaggle(
             raise PermissionError(_kaggle_terms(handle, page, error)) from error
         if status == 404:
             raise FileNotFoundError(
-                f"Kaggle must have the model kaggle://{handle}; it answered 404. Check the name and version "
-                f"on {page}."
+                f"Kaggle must have the model kaggle://{handle}; it answered 404. Check the name and version on {page}."
             ) from error
         raise ConnectionError(_unreachable(f"kaggle://{handle}", error)) from error
     except requests.ConnectionError as error:
@@ -142,9 +138,7 @@ def _fetch_hugging_face(rest: str, *, revision: str | None, load_weights: bool) 
         )
     repository, _, named_revision = rest.partition("@")
     if revision is not None and named_revision and revision != named_revision:
-        raise ValueError(
-            f"A revision can be given once; got revision={revision!r} and hf://{rest}. Leave one out."
-        )
+        raise ValueError(f"A revision can be given once; got revision={revision!r} and hf://{rest}. Leave one out.")
     revision = revision or named_revision or None
     hub = _client("huggingface_hub", package="huggingface_hub", extra="huggingface", scheme="hf")
     errors = importlib.import_module("huggingface_hub.errors")
@@ -193,8 +187,7 @@ def _first_line(error: Exception) -> str:
 def _fetch_gs(rest: str, *, revision: str | None, load_weights: bool) -> Path:
     if revision is not None:
         raise ValueError(
-            f"A gs:// folder has no revisions; got revision={revision!r}. Name the revision's own folder "
-            "instead."
+            f"A gs:// folder has no revisions; got revision={revision!r}. Name the revision's own folder instead."
         )
     _client("gcsfs", package="gcsfs", extra="gcs", scheme="gs")
     return _fetch_files(f"gs://{rest}", load_weights=load_weights)
@@ -208,9 +201,7 @@ def _fetch_files(url: str, *, load_weights: bool) -> Path:
         system, root = core.url_to_fs(url)
         remote = system.find(root, detail=True)
         if not remote:
-            raise FileNotFoundError(
-                f"{url} must be a folder with files; it is empty or missing. Check the path."
-            )
+            raise FileNotFoundError(f"{url} must be a folder with files; it is empty or missing. Check the path.")
         for path, entry in remote.items():
             name = PurePosixPath(path).relative_to(PurePosixPath(root))
             local = target / _inside(name, url=url)

@@ -103,17 +103,13 @@ def load_tokenizer(preset: str | os.PathLike[str], *, revision: str | None = Non
         return _tokenizer(checkpoint, folder)
 
 
-def load_preprocessor(
-    preset: str | os.PathLike[str], *, revision: str | None = None
-) -> CodeGemmaCausalLMPreprocessor:
+def load_preprocessor(preset: str | os.PathLike[str], *, revision: str | None = None) -> CodeGemmaCausalLMPreprocessor:
     """The preprocessor alone, with its tokenizer; no weight file is needed. Errors as in `load`."""
     with _opened(preset, load_weights=False, revision=revision, verify_hashes=True) as (folder, checkpoint):
         return _preprocessor(checkpoint, folder)
 
 
-def save(
-    lm: LanguageModel, folder: str | os.PathLike[str], *, max_shard_size: float = DEFAULT_SHARD_GIB
-) -> None:
+def save(lm: LanguageModel, folder: str | os.PathLike[str], *, max_shard_size: float = DEFAULT_SHARD_GIB) -> None:
     """Saves a model as a preset folder that we and KerasHub open.
 
     Written beside the target and moved into place when whole. LoRA adapters are merged: the folder holds the
@@ -136,8 +132,13 @@ def _opened(
     preset: str | os.PathLike[str], *, load_weights: bool, revision: str | None, verify_hashes: bool
 ) -> Iterator[tuple[Path, Checkpoint]]:
     folder = resolve(preset, revision=revision, load_weights=load_weights)
-    with open_folder(folder, load_weights=load_weights, verify_hashes=verify_hashes) as checkpoint:
-        info = builtin_presets().get(os.fspath(preset))
+    info = builtin_presets().get(os.fspath(preset))
+    with open_folder(
+        folder,
+        load_weights=load_weights,
+        verify_hashes=verify_hashes,
+        known_hashes=info.hashes if info is not None and revision is None else None,
+    ) as checkpoint:
         if info is not None:
             same_architecture(checkpoint.config, info.config, source=info.name)
         yield folder, checkpoint
@@ -165,9 +166,7 @@ def _reporting(source: Any, *, total: int, progress: Progress) -> Callable[..., 
 
 def _preprocessor(checkpoint: Checkpoint, folder: Path) -> CodeGemmaCausalLMPreprocessor:
     try:
-        return CodeGemmaCausalLMPreprocessor(
-            _tokenizer(checkpoint, folder), **checkpoint.preprocessor_options
-        )
+        return CodeGemmaCausalLMPreprocessor(_tokenizer(checkpoint, folder), **checkpoint.preprocessor_options)
     except TypeError as error:
         raise ValueError(
             f"preprocessor.json in {folder} must name options of CodeGemmaCausalLMPreprocessor, with values "
@@ -194,9 +193,7 @@ def _tokenizer(checkpoint: Checkpoint, folder: Path) -> CodeGemmaTokenizer:
     found = special_token_ids(tokenizer)
     recorded = checkpoint.special_token_ids
     if wrong := {
-        name: (token_id, found.get(name))
-        for name, token_id in recorded.items()
-        if found.get(name) != token_id
+        name: (token_id, found.get(name)) for name, token_id in recorded.items() if found.get(name) != token_id
     }:
         raise ValueError(
             f"The tokenizer must have the control ids that {folder / 'tokenizer.json'} records; (recorded, "

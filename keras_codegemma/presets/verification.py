@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_codegemma.convert import HASHES_FILE, check_hashes, open_folder, recorded_hashes, same_architecture
+from keras_codegemma.convert import HASHES_FILE, open_folder, recorded_hashes, same_architecture
 from keras_codegemma.presets.fetching import resolve
 from keras_codegemma.presets.registry import builtin_presets
 
@@ -33,8 +33,7 @@ class Verification:
 def verify(preset: str | os.PathLike[str], *, revision: str | None = None) -> Verification:
     """Checks a preset's files; fetches it first if it is not there.
 
-    Hashes come from the built-in list and from the folder's own `hashes.json`; where both know a file, both
-    must agree.
+    Hashes come from the built-in list, and for other files from the folder's own `hashes.json`.
 
     Raises:
         ValueError: a wrong hash, or a missing, extra or misshapen tensor; all are named.
@@ -42,16 +41,13 @@ def verify(preset: str | os.PathLike[str], *, revision: str | None = None) -> Ve
     """
     folder = resolve(preset, revision=revision)
     info = builtin_presets().get(os.fspath(preset))
-    own = recorded_hashes(folder)
-    check_hashes(folder, own)
-    known = dict(info.hashes) if info is not None and revision is None else {}
-    check_hashes(folder, known)
-    with open_folder(folder, verify_hashes=False) as checkpoint:
+    known = info.hashes if info is not None and revision is None else {}
+    with open_folder(folder, known_hashes=known) as checkpoint:
         if info is not None:
             same_architecture(checkpoint.config, info.config, source=info.name)
         config = checkpoint.config
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    hashed = (set(own) | set(known)) & files
+    hashed = (set(recorded_hashes(folder)) | set(known)) & files
     return Verification(
         folder=folder,
         hashed=tuple(sorted(hashed)),

@@ -79,10 +79,7 @@ def test_configs_of_transformers_4_and_5_are_read():
     assert config_from_hugging_face(values, source=source) == CODE_GEMMA_7B
     assert config_from_hugging_face({**values, "rope_theta": 5e5}, source=source).rope_max_wavelength == 5e5
     rope = {"rope_type": "default", "rope_theta": 5e5}
-    assert (
-        config_from_hugging_face({**values, "rope_parameters": rope}, source=source).rope_max_wavelength
-        == 5e5
-    )
+    assert config_from_hugging_face({**values, "rope_parameters": rope}, source=source).rope_max_wavelength == 5e5
     del values["hidden_size"]
     with pytest.raises(ValueError, match="must name every size of the model; missing hidden_size"):
         config_from_hugging_face(values, source=source)
@@ -173,8 +170,22 @@ def test_unknown_types_to_write_are_refused(tmp_path, layout):
 
 
 def test_a_weight_larger_than_a_shard_is_refused_for_keras_hub(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"must fit into one shard; layers/reversible_embedding/vars/0 has 1,048,576"
-    ):
+    with pytest.raises(ValueError, match=r"must fit into one shard; layers/reversible_embedding/vars/0 has 1,048,576"):
         convert.write_keras_hub(random_checkpoint(LIKE_2B), tmp_path / "out", max_shard_size=0.0001)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preprocessor_of_another_task_leaves_the_defaults(tmp_path):
+    convert.write_keras_hub(random_checkpoint(LIKE_2B, tokenizer=True), tmp_path / "a")
+    (tmp_path / "a" / "hashes.json").unlink()
+    change_json(tmp_path / "a" / "preprocessor.json", registered_name="keras_nlp>GemmaTextClassifierPreprocessor")
+    with convert.open_folder(tmp_path / "a") as checkpoint:
+        assert checkpoint.preprocessor_options == {}
+
+
+def test_a_tokenizer_of_another_family_is_refused(tmp_path):
+    convert.write_keras_hub(random_checkpoint(LIKE_2B, tokenizer=True), tmp_path / "a")
+    (tmp_path / "a" / "hashes.json").unlink()
+    change_json(tmp_path / "a" / "tokenizer.json", registered_name="keras_hub>LlamaTokenizer")
+    with pytest.raises(ValueError, match=r"tokenizer\.json must hold a Gemma 1 object .*; got 'keras_hub>LlamaTok"):
+        convert.open_folder(tmp_path / "a")

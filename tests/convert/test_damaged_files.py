@@ -14,9 +14,7 @@ from tests.convert.random_checkpoints import LIKE_2B, random_checkpoint
 def test_a_truncated_safetensors_file_is_named(hugging_face_folder):
     path = hugging_face_folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(
-        ValueError, match=r"model\.safetensors must be a whole safetensors file; .* fetch it again"
-    ):
+    with pytest.raises(ValueError, match=r"model\.safetensors must be a whole safetensors file; .* fetch it again"):
         convert.open_folder(hugging_face_folder)
 
 

@@ -34,9 +34,7 @@ def test_converting_there_and_back_keeps_every_bit(tmp_path, config, dtype, is_s
     first = tmp_path / "first"
     convert.write_keras_hub(random_checkpoint(config, dtype, tokenizer=True), first)
     convert.convert_folder(first, tmp_path / "hf", layout="hugging_face", max_shard_size=max_shard_size)
-    convert.convert_folder(
-        tmp_path / "hf", tmp_path / "back", layout="keras_hub", max_shard_size=max_shard_size
-    )
+    convert.convert_folder(tmp_path / "hf", tmp_path / "back", layout="keras_hub", max_shard_size=max_shard_size)
     assert (tmp_path / "hf" / "model.safetensors.index.json").exists() == is_sharded
     assert (tmp_path / "back" / "model.weights.json").exists() == is_sharded
     with convert.open_folder(tmp_path / "back") as back:
@@ -75,9 +73,7 @@ def test_shards_stay_below_their_limit_and_the_index_names_each_tensor(tmp_path)
     files = sorted((tmp_path / "out").glob("model-*.safetensors"))
     assert sorted(set(index["weight_map"].values())) == [file.name for file in files]
     assert index["metadata"]["total_size"] == 4 * LIKE_2B.parameter_count
-    assert all(
-        file.stat().st_size < 0.001 * 1024**3 + 4096 for file in files[1:]
-    )  # the first is the embedding
+    assert all(file.stat().st_size < 0.001 * 1024**3 + 4096 for file in files[1:])  # the first is the embedding
 
 
 def test_a_config_of_7b_shape_names_its_head_width(tmp_path):
@@ -143,9 +139,7 @@ def test_fields_that_keras_hub_lacks_ride_along(tmp_path):
 
 
 def test_what_keras_hub_would_ignore_is_said_when_saving(tmp_path, caplog):
-    convert.write_keras_hub(
-        random_checkpoint(dataclasses.replace(LIKE_2B, layer_norm_epsilon=1e-5)), tmp_path / "a"
-    )
+    convert.write_keras_hub(random_checkpoint(dataclasses.replace(LIKE_2B, layer_norm_epsilon=1e-5)), tmp_path / "a")
     assert "KerasHub will compute other logits" in caplog.text
 
 

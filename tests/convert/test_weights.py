@@ -49,9 +49,7 @@ def test_missing_extra_misshapen_and_untyped_tensors_are_all_named(hugging_face_
 
 def test_a_long_list_of_problems_is_shortened(hugging_face_folder):
     change_json(hugging_face_folder / "config.json", num_hidden_layers=9)
-    with pytest.raises(
-        ValueError, match=r"63 missing: model\.layers\.2\.input_layernorm\.weight; .*; and 57 more"
-    ):
+    with pytest.raises(ValueError, match=r"63 missing: model\.layers\.2\.input_layernorm\.weight; .*; and 57 more"):
         convert.open_folder(hugging_face_folder)
 
 
@@ -70,9 +68,7 @@ def test_h5_tensors_that_do_not_fit_are_named(keras_hub_folder):
 def test_asking_for_a_weight_of_another_shape_is_refused(keras_hub_folder):
     with (
         convert.open_folder(keras_hub_folder) as checkpoint,
-        pytest.raises(
-            ValueError, match=r"has no weight final_normalization/scale of shape \(33,\); it has \(32,\)"
-        ),
+        pytest.raises(ValueError, match=r"has no weight final_normalization/scale of shape \(33,\); it has \(32,\)"),
     ):
         checkpoint.readable_weights()("final_normalization/scale", (33,))
 

@@ -44,8 +44,8 @@ def transformers_model(config) -> Any:
         num_attention_heads=config.num_query_heads,
         num_key_value_heads=config.num_key_value_heads,
         head_dim=config.head_dim,
-        attn_implementation="eager",
     )
+    theirs._attn_implementation = "eager"
     model = transformers.GemmaForCausalLM(theirs)
     state = model.state_dict()
     with torch.no_grad():

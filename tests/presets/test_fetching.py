@@ -29,9 +29,7 @@ def test_an_unknown_preset_lists_names_and_the_closest():
 def test_a_local_folder_is_itself(copy):
     assert presets.resolve(copy) == copy
     assert presets.resolve(str(copy)) == copy
-    with pytest.raises(
-        ValueError, match=r"A revision belongs to a kaggle:// or hf:// handle; got revision='1'"
-    ):
+    with pytest.raises(ValueError, match=r"A revision belongs to a kaggle:// or hf:// handle; got revision='1'"):
         presets.resolve(copy, revision="1")
 
 
@@ -59,9 +57,7 @@ def test_handles_of_wrong_form_are_refused(handle, words):
 )
 def test_a_missing_client_says_what_to_install(monkeypatch, handle, module, extra):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(
-        ImportError, match=rf"pip install {module}, or pip install 'keras-codegemma\[{extra}\]'"
-    ):
+    with pytest.raises(ImportError, match=rf"pip install {module}, or pip install 'keras-codegemma\[{extra}\]'"):
         presets.resolve(handle)
 
 
@@ -100,9 +96,7 @@ def test_official_names_are_fetched_from_kaggle_and_checked(kaggle, copy):
         "keras/codegemma/keras/code_gemma_7b_en/4",
         "a/b/keras/c",
     ]
-    with pytest.raises(
-        ValueError, match="The files fetched for code_gemma_7b_en must describe its architecture"
-    ):
+    with pytest.raises(ValueError, match="The files fetched for code_gemma_7b_en must describe its architecture"):
         presets.load("code_gemma_7b_en")
 
 
@@ -136,9 +130,7 @@ def test_kaggles_other_answers_are_told_apart(kaggle):
         requests.ConnectionError("no route"),
     ):
         kaggle.set(error)
-        with pytest.raises(
-            ConnectionError, match="needs its publisher to answer, or a copy in the local cache"
-        ):
+        with pytest.raises(ConnectionError, match="needs its publisher to answer, or a copy in the local cache"):
             presets.resolve("code_gemma_2b_en")
 
 
@@ -180,9 +172,7 @@ def test_hugging_face_handles_name_repository_and_revision(hugging_face, copy):
     ]
     patterns = [options["allow_patterns"] for _, options in hugging_face.calls]
     assert "*.safetensors" in patterns[0]
-    assert not any(
-        pattern.endswith((".bin", ".gguf", "*")) and pattern != "assets/**" for pattern in patterns[0]
-    )
+    assert not any(pattern.endswith((".bin", ".gguf", "*")) and pattern != "assets/**" for pattern in patterns[0])
     assert "*.safetensors" not in patterns[2]
     with pytest.raises(ValueError, match="A revision can be given once"):
         presets.resolve("hf://google/codegemma-2b@v1", revision="v2")
@@ -195,8 +185,7 @@ def test_hugging_faces_terms_are_explained(hugging_face, name, status):
         presets.resolve("hf://google/codegemma-2b")
     message = str(caught.value)
     assert (
-        "accept the terms (https://ai.google.dev/gemma/terms) on https://huggingface.co/google/codegemma-2b"
-        in message
+        "accept the terms (https://ai.google.dev/gemma/terms) on https://huggingface.co/google/codegemma-2b" in message
     )
     assert "hf auth login, or set HF_TOKEN" in message
 

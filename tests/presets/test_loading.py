@@ -91,3 +91,21 @@ def test_a_tokenizer_of_another_model_is_refused(copy, monkeypatch):
     (copy / "config.json").write_text(json.dumps(values))
     with pytest.raises(ValueError, match="has 8192 pieces and the embedding 8000 rows"):
         presets.load_tokenizer(copy)
+
+
+def test_options_that_the_preprocessor_lacks_are_named(copy):
+    (copy / "hashes.json").unlink()
+    path = copy / "preprocessor.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "keras_codegemma": {"future_option": 1}}))
+    with pytest.raises(ValueError, match=r"must name options of CodeGemmaCausalLMPreprocessor.*future_option"):
+        presets.load_preprocessor(copy)
+
+
+def test_a_changed_file_is_not_loaded_under_a_built_in_name(copy, monkeypatch):
+    """Even where the folder's own list was changed with it."""
+    (copy / "MODEL_CARD.md").write_text("changed")
+    (copy / "hashes.json").unlink()
+    monkeypatch.setattr("keras_codegemma.presets.loading.resolve", lambda *args, **options: copy)
+    with pytest.raises(ValueError, match=r"MODEL_CARD\.md has sha256"):
+        presets.load("code_gemma_tiny")
