@@ -158,7 +158,7 @@ def test_the_loss_equals_kerashubs_on_the_same_weights_and_batch():
 @pytest.mark.slow
 @pytest.mark.parametrize("lora", [False, True])
 def test_32_real_functions_are_learned_by_heart(functions, lora):
-    lm = fresh(sequence_length=320)
+    lm = fresh(sequence_length=384)
     if lora:
         lm.enable_lora(
             64,
