@@ -24,6 +24,8 @@ import numpy as np
 
 from keras_codegemma.config import CodeGemmaConfig
 
+_BAND_ROWS = 16
+
 Layout = Literal["keras_hub", "hugging_face"]
 
 _BLOCK_WEIGHTS = (
@@ -81,11 +83,26 @@ class WeightNames:
 
     def to_hugging_face(self, ours: np.ndarray) -> np.ndarray:
         """From our shape to `hugging_face_shape`."""
-        return self.split_view(ours).reshape(self.hugging_face_shape)
+        view = self.split_view(ours)
+        if not view.flags.c_contiguous:
+            transposed = np.empty(self.split_shape, ours.dtype)
+            copy_in_bands(transposed, view)
+            view = transposed
+        return view.reshape(self.hugging_face_shape)
 
     def from_hugging_face(self, theirs: np.ndarray) -> np.ndarray:
         """From `hugging_face_shape` to our shape."""
         return theirs.reshape(self.split_shape).transpose(self.axes)
+
+
+def copy_in_bands(target: np.ndarray, source: np.ndarray) -> None:
+    """Does `target[...] = source`, where one of them is transposed, in a third of the time.
+
+    Widths are powers of two, so the elements of a column share a few cache lines' sets: more than some 16 rows at a
+    time push each other out (16384 x 2048 in bfloat16: 2.4 GB/s in bands of 16 rows, 0.6 in bands of 1024).
+    """
+    for start in range(0, len(target), _BAND_ROWS):
+        target[start : start + _BAND_ROWS] = source[start : start + _BAND_ROWS]
 
 
 def weight_names(config: CodeGemmaConfig) -> tuple[WeightNames, ...]:

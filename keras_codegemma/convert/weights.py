@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_codegemma.config import CodeGemmaConfig
 from keras_codegemma.convert.files import listed
-from keras_codegemma.convert.names import Layout, WeightNames, weight_names
+from keras_codegemma.convert.names import Layout, WeightNames, copy_in_bands, weight_names
 from keras_codegemma.convert.stores import FLOAT_DTYPES, TensorStore, numpy_dtype
 
 TIED_OUTPUT = "lm_head.weight"
@@ -95,7 +95,8 @@ class StreamedWeights:
         view = names.view_in(self._layout, weight)
         for start, stop, chunk in self._chunks(names, length=view.shape[0]):
             with np.errstate(over="ignore"):  # reported below, with the tensor's name
-                view[start:stop] = chunk.reshape(stop - start, *view.shape[1:])
+                converted = chunk.astype(weight.dtype, copy=False)
+            copy_in_bands(view[start:stop], converted.reshape(stop - start, *view.shape[1:]))
         if weight.dtype == np.float16 and not np.isfinite(weight).all():
             raise ValueError(
                 f"Weights loaded as float16 must be below 65504; {path} in {self._store.folder} has larger "
