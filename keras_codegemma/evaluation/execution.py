@@ -34,12 +34,14 @@ class PythonJob:
     Attributes:
         program: source; its module level is run, under another name than `__main__`.
         tests: source that uses the program's names; it passes by ending without an exception.
+        entry_point: the function asked for, where it may have the name of a built-in one.
         printed_ids: for tests that print `TEST-<id>...PASSED` (BabelCode): all these ids must have passed.
         limits: of the program's box.
     """
 
     program: str
     tests: str
+    entry_point: str = ""
     printed_ids: tuple[str, ...] | None = None
     limits: Limits = field(default_factory=Limits)
 
@@ -168,8 +170,8 @@ class _PythonSlot:
             self._send_to_checker(warm.channel, theirs)
             theirs.close()
             warm.channel.close()
-            message = {"tests": job.tests, "printed_ids": job.printed_ids}
             limits = job.limits
+            message = {"tests": job.tests, "printed_ids": job.printed_ids, "entry_point": job.entry_point}
             message |= {"cpu_seconds": limits.cpu_seconds, "wall_seconds": limits.wall_seconds}
             Channel(ours.fileno()).send(message)
             start = time.monotonic()

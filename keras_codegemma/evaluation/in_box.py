@@ -19,6 +19,11 @@ import json
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `typing` itself would cost every box some milliseconds
+    from collections.abc import Callable
+    from typing import Any
+
 LARGEST_FRAME_BYTES = 64 << 20
 """Of one message; a program that sends more has failed."""
 CHUNK = 256
@@ -92,10 +97,10 @@ def encode(value, refer):
     return ["x", refer(value)]
 
 
-_SEQUENCES = ((list, "l"), (tuple, "t"), (set, "s"), (frozenset, "f"))
+_SEQUENCES: "tuple[tuple[Any, str], ...]" = ((list, "l"), (tuple, "t"), (set, "s"), (frozenset, "f"))
 
 
-def decode(data, resolve):
+def decode(data: "Any", resolve: "Callable[[Any], Any]") -> "Any":
     """The value that `encode` wrote; numbers of objects become `resolve(number)`."""
     if not isinstance(data, list):
         if isinstance(data, dict):
@@ -288,14 +293,14 @@ class Checker:
         self._channel = channel
         self._remotes = {}
 
-    def run(self, tests, printed_ids):
-        """Returns (verdict, detail); `printed_ids` as `execution.PythonJob` says."""
+    def run(self, tests, printed_ids, entry_point):
+        """Returns (verdict, detail); the arguments as `execution.PythonJob` says."""
         loaded = self._channel.receive()
         if loaded[0] != "loaded":
             return str(loaded[0]) if loaded[0] in ("compile_error", "error") else "error", str(loaded[1])
         code = compile(tests, "tests.py", "exec")
         namespace = {"__name__": "tests" if printed_ids is None else "__main__"}
-        namespace.update(self._names_from_program(code))
+        namespace.update(self._names_from_program(code, entry_point))
         if printed_ids is None:
             exec(code, namespace)
             return "passed", ""
@@ -318,11 +323,15 @@ class Checker:
         crashed = any(word not in ("FAILED", "missing") for word in wrong.values())
         return "error" if crashed else "failed", ", ".join(f"test {k}: {v}" for k, v in wrong.items())[:2000]
 
-    def _names_from_program(self, code):
-        """Values for the names that the tests use and neither they nor Python define."""
+    def _names_from_program(self, code, entry_point):
+        """Values for the names that the tests use and neither they nor Python define, and for the entry point.
+
+        A task may ask for a function with the name of a built-in one; any other built-in function stays Python's, or
+        a program could redefine the `abs` of its tests.
+        """
         import builtins
 
-        names = sorted(name for name in _names_in(code) if not hasattr(builtins, name))
+        names = sorted(name for name in _names_in(code) if name == entry_point or not hasattr(builtins, name))
         found = {}
         for name, data in self.ask_raw("names", names)[0].items():
             if not (isinstance(data, list) and data[0] == "m"):
@@ -402,7 +411,7 @@ def _names_in(code):
 def check(channel, job):
     """The verdict of one job, as a message; whatever happens, only a clean end of the tests is a pass."""
     try:
-        verdict, detail = Checker(channel).run(job["tests"], job["printed_ids"])
+        verdict, detail = Checker(channel).run(job["tests"], job["printed_ids"], job["entry_point"])
     except AssertionError as error:
         verdict, detail = "failed", str(error)[:2000]
     except BaseException as error:  # noqa: BLE001 - anything but a clean end is no pass

@@ -1,0 +1,372 @@
+"""BabelCode's HumanEval (161 problems) and sanitised MBPP (342), in as many of 8 languages as have a toolchain here.
+
+Program as in google-research/babelcode: the row's test code with signature, docstring and completion in place of
+its placeholder. Each test prints a line; passed if the last command returns 0 and every test printed PASSED. Stops are
+the benchmark's (`language_stop_words`): closing braces are put back, Kotlin has none, and Go's bare "struct" cuts every
+completion that uses one. A C# or Java prompt opens a class, which is closed after the method.
+
+Deviations, all of them:
+
+- Commands are those of the toolchains found (`find_toolchains`), whose versions differ from the benchmark's container
+  (Debian 10: gcc 8, Java 11, Node 16, Go 1.19, Rust 1.64, Kotlin 1.7, Mono); Java is compiled and run by two
+  commands, so that compile errors are told from run-time errors, and JavaScript's syntax is checked first.
+- Limits are the row's seconds of processor time, and of the clock three times that.
+- Result lines carry a marker drawn for each run, so that a program that prints such lines is not believed; Python's
+  tests run in a process of their own (`in_box`).
+- A language without a toolchain is an error, never a zero.
+
+The Python references pass 161 of 161 and 312 of 342: BabelCode's data turn tuples into lists, so a right answer that
+returns a tuple fails. That ceiling (91.2%) stands in the report.
+
+Published: CodeGemma's report (arXiv 2406.11409), Table 4.
+"""
+
+import os
+import re
+import secrets
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from keras_codegemma.evaluation.datasets import read_rows
+from keras_codegemma.evaluation.execution import CommandJob, Outcome
+from keras_codegemma.evaluation.problems import Problem, Task, by_preset
+from keras_codegemma.evaluation.sandbox import Limits
+
+LANGUAGES = {
+    "C++": "cpp",
+    "CSharp": "cs",
+    "Go": "go",
+    "Java": "java",
+    "Javascript": "js",
+    "Kotlin": "kt",
+    "Python": "py",
+    "Rust": "rs",
+}
+"""BabelCode's names of the languages, with the ends of the files' names."""
+
+_BODY = "PLACEHOLDER_CODE_BODY"
+_KEEPS_STOP = ("C++", "CSharp", "Java", "Rust")
+_CLOSES_CLASS = ("CSharp", "Java")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toolchain:
+    """How to compile and run one language here.
+
+    Attributes:
+        version: first line of what it says of itself.
+        file: name of the source file.
+        compile: command, or None; "{main}" stands for the class with the main function.
+        run: command.
+        read_only: folders it needs besides /usr.
+        environment: variables of both commands.
+        processes: that a run needs (threads of the runtime).
+    """
+
+    version: str
+    file: str
+    compile: tuple[str, ...] | None
+    run: tuple[str, ...]
+    read_only: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    processes: int = 64
+
+
+Toolchains = Mapping[str, Toolchain]
+
+
+def load(folder: str | os.PathLike[str], *, subset: str, language: str) -> list[Problem]:
+    """The problems of one set in one language.
+
+    Args:
+        folder: with the benchmark files.
+        subset: "humaneval" or "mbpp" (the sanitised set).
+        language: a key of `LANGUAGES`.
+    """
+    file = "humaneval" if subset == "humaneval" else "sanitized_mbpp"
+    rows = read_rows(folder, f"babelcode/bc_{file}_{LANGUAGES[language]}.jsonl.gz")
+    stops = {row["language"]: row["stop_words"] for row in read_rows(folder, "babelcode/language_stop_words.jsonl.gz")}
+    task = f"babelcode-{subset}-{LANGUAGES[language]}"
+    return [problem(row, task=task, stops=tuple(stops.get(language, ()))) for row in rows]
+
+
+def problem(row: Mapping[str, Any], *, task: str, stops: tuple[str, ...]) -> Problem:
+    """One row as a problem."""
+    language, prompt = row["language"], row["signature_with_docstring"]
+    head, tail = _test_code(row)
+    tests = ""
+    closing = "\n}\n" if language in _CLOSES_CLASS else "\n"
+    if language == "Python":
+        tests, tail = head + tail, ""
+    return Problem(
+        task_id=f"{task}/{row['qid']}",
+        task=task,
+        kind="completion",
+        prefix=prompt,
+        before=head + prompt,
+        after=closing + tail,
+        tests=tests,
+        entry_point=row["entry_fn_name"],
+        language=language,
+        stop=stops,
+        keep_stop=language in _KEEPS_STOP,
+        cluster=str(row["qid"]),
+        printed_ids=tuple(row["test_case_ids"]),
+        max_new_tokens=512,
+        seconds=max(row["timeouts"]),
+    )
+
+
+def reference_programs(folder: str | os.PathLike[str], *, subset: str) -> dict[str, str]:
+    """The benchmark's own Python answers as whole programs, by row number.
+
+    Args:
+        folder: with the benchmark files.
+        subset: as in `load`.
+    """
+    file = "human_eval" if subset == "humaneval" else "sanitized_mbpp"
+    answers = {row["qid"]: row["code"] for row in read_rows(folder, f"babelcode/golden_{file}.jsonl.gz")}
+    file = "humaneval" if subset == "humaneval" else "sanitized_mbpp"
+    programs = {}
+    for row in read_rows(folder, f"babelcode/bc_{file}_py.jsonl.gz"):
+        answer, wanted = answers[row["qid"]], row["entry_fn_name"]
+        defined = re.findall(r"^def +(\w+)", answer, re.MULTILINE)
+        alias = "" if wanted in defined else f"\n{wanted} = {defined[-1]}\n"
+        programs[row["qid"]] = _test_code(row)[0] + answer + alias
+    return programs
+
+
+def job(problem: Problem, completion: str, toolchains: Toolchains) -> CommandJob | Outcome:
+    """What to compile and run; an outcome "toolchain_missing" where that cannot be done here."""
+    toolchain = toolchains.get(problem.language)
+    if toolchain is None:
+        detail = f"no toolchain for {problem.language} was found; install one (see `babelcode.find_toolchains`)"
+        return Outcome(verdict="toolchain_missing", detail=detail, seconds=0.0)
+    marker = f"TEST-{secrets.token_hex(8)}-"
+    source = problem.before.replace("TEST-", marker) + problem.cut(completion) + problem.after.replace("TEST-", marker)
+    names = {"{main}": _main_class(source), "{file}": toolchain.file}
+    limits = Limits(
+        cpu_seconds=problem.seconds,
+        wall_seconds=3.0 * problem.seconds,
+        address_space_bytes=None,
+        processes=toolchain.processes,
+        file_bytes=256 << 20,
+    )
+    return CommandJob(
+        files={toolchain.file: source},
+        compile=None if toolchain.compile is None else _fill(toolchain.compile, names),
+        run=_fill(toolchain.run, names),
+        marker=marker,
+        test_ids=problem.printed_ids or (),
+        limits=limits,
+        compile_limits=limits,
+        read_only=toolchain.read_only,
+        environment=dict(toolchain.environment),
+    )
+
+
+def find_toolchains() -> dict[str, Toolchain]:
+    """The languages that can be compiled and run here, with versions; Python is the interpreter that runs this."""
+    return {name: found for name, find in _FINDERS.items() if (found := find()) is not None}
+
+
+def _test_code(row: Mapping[str, Any]) -> tuple[str, str]:
+    code = row["test_code"].replace("PLACEHOLDER_FN_NAME", row["entry_fn_name"])
+    head, _, tail = code.replace("PLACEHOLDER_CLS_NAME", row["entry_cls_name"]).partition(_BODY)
+    return head, tail
+
+
+def _main_class(source: str) -> str:
+    """The class that has Java's main function."""
+    before_main = source.partition("public static void main(")[0]
+    names = re.findall(r"^\s*(?:public )?class (\w+)", before_main, re.MULTILINE)
+    return names[-1] if names else "Main"
+
+
+def _fill(command: tuple[str, ...], names: Mapping[str, str]) -> tuple[str, ...]:
+    for mark, name in names.items():
+        command = tuple(part.replace(mark, name) for part in command)
+    return command
+
+
+# Toolchains
+
+
+def _version(*command: str) -> str | None:
+    path = shutil.which(command[0])
+    if path is None:
+        return None
+    try:
+        said = subprocess.run([path, *command[1:]], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = (said.stdout or said.stderr).strip().splitlines()
+    return lines[0] if said.returncode == 0 and lines else None
+
+
+def _find_cpp() -> Toolchain | None:
+    version = _version("g++", "--version")
+    if version is None:
+        return None
+    compile_ = ("g++", "{file}", "-o", "main.exe")
+    return Toolchain(version=version, file="main.cpp", compile=compile_, run=("./main.exe",))
+
+
+def _find_java() -> Toolchain | None:
+    version = _version("javac", "-version")
+    java = shutil.which("java")
+    if version is None or java is None:
+        return None
+    options = ("-Xmx512m", "-Xss16m", "-XX:-UsePerfData", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+    compiler_options = tuple(f"-J{option}" for option in options)
+    # Debian keeps the runtime's settings in /etc, behind links.
+    settings = tuple(str(place) for place in Path("/etc").glob("java-*-openjdk"))
+    return Toolchain(
+        version=version,
+        file="Main.java",
+        compile=("javac", *compiler_options, "-nowarn", "-d", "classes", "{file}"),
+        run=(java, *options, "-cp", "classes", "{main}"),
+        read_only=(*settings, *_outside_usr(java)),
+    )
+
+
+def _find_javascript() -> Toolchain | None:
+    version = _version("node", "--version")
+    node = shutil.which("node")
+    if version is None or node is None:
+        return None
+    check = ("/bin/sh", "-c", f"{node} --check {{file}} && cp {{file}} program.js")
+    return Toolchain(
+        version=f"node {version}",
+        file="main.js",
+        compile=check,
+        run=(node, "program.js"),
+        read_only=_outside_usr(node),
+    )
+
+
+def _find_rust() -> Toolchain | None:
+    version = _version("rustc", "--version")
+    root = _version("rustc", "--print", "sysroot")
+    if version is None or root is None:
+        return None
+    compiler = str(Path(root, "bin", "rustc"))
+    compile_ = (compiler, "{file}", "-o", "main.exe", "-A", "warnings")
+    return Toolchain(
+        version=version,
+        file="main.rs",
+        compile=compile_,
+        run=("./main.exe",),
+        read_only=_outside_usr(compiler),
+    )
+
+
+def _find_go() -> Toolchain | None:
+    version = _version("go", "version")
+    root = _version("go", "env", "GOROOT")
+    if version is None or root is None:
+        return None
+    go = str(Path(root, "bin", "go"))
+    # The standard library is compiled into the user's cache once, outside the box, and only read inside.
+    cache = _version("go", "env", "GOCACHE") or ""
+    inside = "cp -r $WARM /tmp/cache 2>/dev/null; GOCACHE=/tmp/cache exec "
+    compile_ = ("/bin/sh", "-c", f"{inside}{go} build -o main.exe {{file}}")
+    return Toolchain(
+        version=version,
+        file="main.go",
+        compile=compile_,
+        run=("./main.exe",),
+        read_only=(*_outside_usr(go), *((cache,) if Path(cache).is_dir() else ())),
+        environment=(("WARM", cache), ("GOPATH", "/tmp/go"), ("GO111MODULE", "off"), ("GOFLAGS", "-buildvcs=false")),
+        processes=256,
+    )
+
+
+def _find_csharp() -> Toolchain | None:
+    compiler = next((name for name in ("mono-csc", "mcs") if shutil.which(name)), None)
+    version = _version("mono", "--version")
+    if compiler is None or version is None:
+        return None
+    libraries = ("System.Web.dll", "System.Web.Extensions.dll", "System.Numerics.dll")
+    compile_ = (compiler, *(f"-r:{name}" for name in libraries), "-nowarn:0219", "-out:main.exe", "{file}")
+    settings = ("/etc/mono",) if Path("/etc/mono").is_dir() else ()
+    return Toolchain(
+        version=version,
+        file="main.cs",
+        compile=compile_,
+        run=("mono", "main.exe"),
+        read_only=settings,
+        environment=(("MONO_DISABLE_SHARED_AREA", "1"),),
+    )
+
+
+def _find_kotlin() -> Toolchain | None:
+    compiler = shutil.which("kotlinc")
+    version = _version("kotlinc", "-version")
+    if compiler is None or version is None:
+        return None
+    folder = str(Path(compiler).resolve().parents[1])
+    settings = tuple(str(place) for place in Path("/etc").glob("java-*-openjdk"))
+    run = (compiler, "-script", "{file}", "-no-reflect", "-nowarn")
+    return Toolchain(
+        version=version,
+        file="main.kts",
+        compile=None,
+        run=run,
+        read_only=(*settings, *_outside_usr(str(Path(folder, "bin")))),
+        environment=(("JAVA_OPTS", "-Xmx1g -XX:-UsePerfData"),),
+        processes=128,
+    )
+
+
+def _outside_usr(tool: str) -> tuple[str, ...]:
+    """The folder of a toolchain that does not lie in /usr, as the parent of its `bin`."""
+    place = Path(tool).resolve()
+    root = place.parents[1] if place.is_file() else place.parent
+    return () if root.is_relative_to("/usr") or root == Path("/") else (str(root),)
+
+
+_FINDERS: dict[str, Callable[[], Toolchain | None]] = {
+    "C++": _find_cpp,
+    "CSharp": _find_csharp,
+    "Go": _find_go,
+    "Java": _find_java,
+    "Javascript": _find_javascript,
+    "Kotlin": _find_kotlin,
+    "Rust": _find_rust,
+}
+
+_PUBLISHED = {
+    ("humaneval", "C++"): by_preset(24.2, 19.9, 32.9, 42.2, 46.6),
+    ("humaneval", "CSharp"): by_preset(10.6, 26.1, 22.4, 26.7, 54.7),
+    ("humaneval", "Go"): by_preset(20.5, 18.0, 21.7, 28.6, 34.2),
+    ("humaneval", "Java"): by_preset(29.2, 29.8, 41.0, 48.4, 50.3),
+    ("humaneval", "Javascript"): by_preset(21.7, 28.0, 39.8, 46.0, 48.4),
+    ("humaneval", "Kotlin"): by_preset(28.0, 32.3, 39.8, 51.6, 47.8),
+    ("humaneval", "Python"): by_preset(21.7, 36.6, 42.2, 48.4, 54.0),
+    ("humaneval", "Rust"): by_preset(26.7, 24.2, 34.1, 36.0, 37.3),
+    ("mbpp", "C++"): by_preset(47.1, 38.9, 53.8, 56.7, 63.5),
+    ("mbpp", "CSharp"): by_preset(28.7, 45.3, 32.5, 41.2, 62.0),
+    ("mbpp", "Go"): by_preset(45.6, 38.9, 43.3, 46.2, 53.2),
+    ("mbpp", "Java"): by_preset(41.8, 49.7, 50.3, 57.3, 62.9),
+    ("mbpp", "Javascript"): by_preset(45.3, 45.0, 58.2, 61.4, 61.4),
+    ("mbpp", "Kotlin"): by_preset(46.8, 49.7, 54.7, 59.9, 62.6),
+    ("mbpp", "Python"): by_preset(38.6, 52.9, 59.1, 62.0, 60.2),
+    ("mbpp", "Rust"): by_preset(45.3, 47.4, 52.9, 53.5, 52.3),
+}
+
+TASKS = tuple(
+    Task(
+        name=f"babelcode-{subset}-{LANGUAGES[language]}",
+        title=f"BabelCode {'HumanEval' if subset == 'humaneval' else 'MBPP'}, {language}",
+        load=partial(load, subset=subset, language=language),
+        published=published,
+        ceiling=100 * 312 / 342 if (subset, language) == ("mbpp", "Python") else 100.0,
+    )
+    for (subset, language), published in _PUBLISHED.items()
+)

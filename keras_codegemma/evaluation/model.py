@@ -1,0 +1,77 @@
+"""The model as sampling uses it: `CodeGemmaCausalLM` behind `runner.Model`. The only file here that loads Keras."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from keras_codegemma.evaluation.problems import Problem
+from keras_codegemma.evaluation.runner import Text
+
+
+class CausalLM:
+    """Completes problems with a model of this package.
+
+    Args:
+        lm: a `CodeGemmaCausalLM` with its preprocessor.
+        sampler: of `keras_codegemma.samplers`; None for greedy.
+    """
+
+    def __init__(self, lm: Any, *, sampler: Any = None):
+        self._lm = lm
+        self._sampler = sampler
+
+    @classmethod
+    def from_preset(cls, preset: str | os.PathLike[str], *, dtype: str | None = None, temperature: float = 0.0):
+        """Loads a preset.
+
+        Args:
+            preset: as `CodeGemmaCausalLM.from_preset` takes it.
+            dtype: of the weights; None as stored.
+            temperature: 0 for greedy, else of top-p sampling with p = 0.95.
+        """
+        import keras_codegemma as kcg
+
+        sampler = kcg.samplers.TopPSampler(p=0.95, temperature=temperature) if temperature else None
+        return cls(kcg.CodeGemmaCausalLM.from_preset(preset, dtype=dtype), sampler=sampler)
+
+    def complete(self, problems: Sequence[Problem], *, seed: int) -> list[Text]:
+        """As `runner.Model.complete`."""
+        first = problems[0]
+        options: dict[str, Any] = {"sampler": self._sampler, "seed": seed}
+        if first.kind == "infilling":
+            completions = self._lm.infill(
+                [problem.prefix for problem in problems],
+                [problem.suffix for problem in problems],
+                layout=first.layout,
+                max_new_tokens=first.max_new_tokens,
+                details=True,
+                **options,
+            )
+            return [Text(completion.text, completion.finish_reason) for completion in completions]
+        return self._continue(problems, options)
+
+    def _continue(self, problems: Sequence[Problem], options: dict[str, Any]) -> list[Text]:
+        """Continues prompts; one that leaves no room in the context gets an empty text, "prompt_too_long".
+
+        A stop that belongs to the completion is not passed on: the model's own cut would lose it.
+        """
+        encode, context = self._lm.preprocessor.encode_prompt, self._lm.backbone.config.context_length
+        first = problems[0]
+        rooms = [context - len(encode(problem.prefix)) for problem in problems]
+        texts = [Text("", "prompt_too_long")] * len(problems)
+        places = [place for place, room in enumerate(rooms) if room >= 1]
+        if not places:
+            return texts
+        budget = min(first.max_new_tokens, *(rooms[place] for place in places))
+        written = self._lm.generate(
+            [problems[place].prefix for place in places],
+            max_new_tokens=budget,
+            stop_at=list(first.stop) if first.stop and not first.keep_stop else None,
+            strip_prompt=True,
+            **options,
+        )
+        for place, text in zip(places, written, strict=True):
+            # `generate` gives texts alone; one that fills the budget was cut. Encoded again it may be a token shorter.
+            full = len(encode(text)) - 1 >= budget - 1
+            texts[place] = Text(text, "length" if full else "stop")
+        return texts

@@ -1,0 +1,203 @@
+"""Stages that can be killed anywhere and end with the same files."""
+
+import dataclasses
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from keras_codegemma.evaluation import records, report, runner
+from keras_codegemma.evaluation.execution import Outcome, PythonJob
+from keras_codegemma.evaluation.problems import Problem, Task
+from keras_codegemma.evaluation.runner import Text
+
+PROBLEMS = [
+    Problem(
+        task_id=f"toy-{kind}/{number}",
+        task=f"toy-{kind}",
+        kind=kind,
+        prefix="x" * (number * 7 % 11),
+        before="before\n",
+        after="after",
+        tests="pass",
+        canonical_solution=f"{number % 3}\n",
+        cluster=str(number % 5),
+        stop=("\nSTOP",) if kind == "completion" else (),
+        layout="psm" if kind == "infilling" else "",
+    )
+    for kind in ("completion", "infilling")
+    for number in range(15)
+]
+
+
+class ToyModel:
+    """Answers from the problem, the seed and the batch-mates, so that a batch made differently would show."""
+
+    def __init__(self, pause: float = 0.0):
+        self.pause, self.calls = pause, 0
+
+    def complete(self, problems: Sequence[Problem], *, seed: int) -> list[Text]:
+        self.calls += 1
+        time.sleep(self.pause)
+        mates = "".join(problem.task_id[-1] for problem in problems)
+        return [Text(f"{int(problem.task_id.split('/')[1]) % 2}\n# {seed} {mates}", "stop") for problem in problems]
+
+
+class ToyExecutor:
+    """Judges by the program's text."""
+
+    def __init__(self, pause: float = 0.0):
+        self.pause = pause
+
+    def run(self, jobs: Iterable[PythonJob]) -> Iterator[Outcome]:
+        for job in jobs:
+            time.sleep(self.pause)
+            right = job.program.startswith("before\n1")
+            yield Outcome(verdict="passed" if right else "failed", detail="", seconds=0.0)
+
+
+def _both_stages(folder: Path, pause: float = 0.0) -> None:
+    runner.write_samples(ToyModel(pause), PROBLEMS, folder=folder, samples=3, batch_size=4)
+    runner.write_results(
+        ToyExecutor(pause / 4),  # type: ignore[arg-type]
+        PROBLEMS,
+        samples=folder / "samples.jsonl",
+        results=folder / "results.jsonl",
+    )
+
+
+def _without_times(path: Path) -> list[dict]:
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{key: value for key, value in line.items() if "seconds" not in key} for line in lines]
+
+
+def test_a_kill_at_any_moment_changes_nothing(tmp_path: Path) -> None:
+    _both_stages(tmp_path / "whole")
+    script = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "from pathlib import Path\nfrom tests.evaluation import test_runner\n"
+        "print('up', flush=True)\n"
+        "test_runner._both_stages(Path(sys.argv[1]), 0.02)\n"
+    )
+    rng, kills, folder = random.Random(4), 0, tmp_path / "killed"
+    while True:
+        process = subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            process.wait(timeout=rng.uniform(0.0, 0.1))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.stdout.close()
+        if process.wait() == 0:
+            if kills >= 20:
+                break
+            folder = tmp_path / f"killed again {kills}"
+        for name in ("samples.jsonl", "results.jsonl"):
+            if folder.joinpath(name).exists():
+                records.read(folder / name, records.SAMPLE if name[0] == "s" else records.RESULT)
+    for killed in tmp_path.glob("killed*"):
+        if (killed / "results.jsonl").exists():
+            for name in ("samples.jsonl", "results.jsonl"):
+                assert _without_times(killed / name) == _without_times(tmp_path / "whole" / name)
+
+
+def test_several_processes_make_the_same_samples(tmp_path: Path) -> None:
+    model = ToyModel()
+    assert runner.write_samples(model, PROBLEMS, folder=tmp_path / "one", samples=2, batch_size=4)
+    complete = [
+        runner.write_samples(
+            ToyModel(), PROBLEMS, folder=tmp_path / "three", samples=2, batch_size=4, process=i, processes=3
+        )
+        for i in (2, 0, 1)
+    ]
+    assert complete == [False, False, True]
+    one, three = (_without_times(tmp_path / name / "samples.jsonl") for name in ("one", "three"))
+    assert one == three
+    calls = model.calls
+    assert runner.write_samples(model, PROBLEMS, folder=tmp_path / "one", samples=2, batch_size=4)
+    assert model.calls == calls
+    with pytest.raises(ValueError, match=r"got 3 of 3\. Count from 0"):
+        runner.write_samples(model, PROBLEMS, folder=tmp_path, process=3, processes=3)
+
+
+def test_batches_share_what_they_must_and_fall_in_length() -> None:
+    work = runner.batches(PROBLEMS, samples=2, batch_size=4)
+    assert sorted((unit.problem.task_id, unit.sample) for units in work for unit in units) == sorted(
+        (problem.task_id, sample) for problem in PROBLEMS for sample in range(2)
+    )
+    for units in work:
+        assert len({unit.problem.kind for unit in units}) == 1
+        lengths = [len(unit.problem.prefix) for unit in units]
+        assert lengths == sorted(lengths, reverse=True)
+
+
+def test_a_damaged_result_is_judged_again(tmp_path: Path) -> None:
+    _both_stages(tmp_path)
+    path = tmp_path / "results.jsonl"
+    before = _without_times(path)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:4], "nonsense\n", *lines[5:]]))
+    _both_stages(tmp_path)
+    assert _without_times(path) == before
+
+
+def test_samples_must_belong_to_problems(tmp_path: Path) -> None:
+    _both_stages(tmp_path)
+    with pytest.raises(ValueError, match=r"'toy-completion/0' of .* is in no line of the problems file"):
+        runner.write_results(
+            ToyExecutor(),  # type: ignore[arg-type]
+            PROBLEMS[1:],
+            samples=tmp_path / "samples.jsonl",
+            results=tmp_path / "results.jsonl",
+        )
+
+
+def test_problems_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "problems.jsonl"
+    problems = [*PROBLEMS, dataclasses.replace(PROBLEMS[0], task_id="other", printed_ids=("0", "1"))]
+    runner.write_problems(path, problems)
+    assert runner.read_problems(path) == problems
+    runner.write_problems(path, [PROBLEMS[0], PROBLEMS[0]])
+    with pytest.raises(ValueError, match=r"got 'toy-completion/0' more often"):
+        runner.read_problems(path)
+
+
+def test_stops_cut_and_are_put_back_where_they_belong() -> None:
+    problem = dataclasses.replace(PROBLEMS[0], stop=("\n}", "\nfn"))
+    assert problem.program(" a;\n}\nfn b") == "before\n a;after"
+    assert dataclasses.replace(problem, keep_stop=True).program(" a;\n}\nfn b") == "before\n a;\n}after"
+    assert problem.cut("a\n") == "a\n"
+    with pytest.raises(ValueError, match=r"got 'chat' \(toy-completion/0\)\. Use one"):
+        dataclasses.replace(problem, kind="chat")
+
+
+def test_the_report_has_figures_or_the_reason_why_not(tmp_path: Path) -> None:
+    _both_stages(tmp_path)
+    runner.write_problems(
+        tmp_path / "problems.jsonl", [*PROBLEMS, dataclasses.replace(PROBLEMS[0], task_id="z", task="z")]
+    )
+    tasks = {
+        "toy-completion": Task(
+            name="toy-completion", title="Toy", load=lambda _: [], published={"code_gemma_2b_en": 12.3}, ceiling=91.0
+        )
+    }
+    table = report.write(tmp_path, tasks=tasks, preset="code_gemma_2b_en", toolchains={"Rust": "rustc 1"})
+    figures = json.loads((tmp_path / "report.json").read_text())["tasks"]
+    toy = figures["toy-completion"]
+    assert toy["passed"] == 7 * 3
+    assert toy["pass_at"] == {"1": pytest.approx(7 / 15)}
+    assert toy["pass_at_1_interval"]["clusters"] == 5
+    assert toy["stopped_rate"] == 1.0
+    assert figures["z"]["error"] == "1 of 1 problems have no result yet"
+    assert "| Toy | 15 | 46.67 |" in table
+    assert "| 91.0 | 12.30 |" in table
+    assert "- Rust: rustc 1" in table
+    assert table == (tmp_path / "report.md").read_text()
