@@ -245,7 +245,10 @@ def test_importing_us_leaves_keras_hubs_choice_of_classes_alone(tmp_path):
     opened = keras_hub.models.CausalLM.from_preset(str(tmp_path / "ours"))
     assert type(opened) is keras_hub.models.GemmaCausalLM
     registered = keras.saving.get_custom_objects()
-    assert not [name for name, cls in registered.items() if cls.__module__.startswith("keras_codegemma")]
+    ours = {name: cls for name, cls in registered.items() if cls.__module__.startswith("keras_codegemma")}
+    assert all(name.startswith("keras_codegemma>") for name in ours)
+    theirs = (keras_hub.models.Task, keras_hub.models.Backbone, keras_hub.tokenizers.Tokenizer)
+    assert not [name for name, cls in ours.items() if isinstance(cls, type) and issubclass(cls, theirs)]
 
 
 # In memory
