@@ -86,7 +86,7 @@ def _line(message: str) -> None:
     click.echo(" ".join(message.split()), err=True)
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("codegemma", cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", prog_name="codegemma")
 def app() -> None:
     """Completes code with Google's CodeGemma models, on this machine.
