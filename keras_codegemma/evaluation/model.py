@@ -51,27 +51,29 @@ class CausalLM:
         return self._continue(problems, options)
 
     def _continue(self, problems: Sequence[Problem], options: dict[str, Any]) -> list[Text]:
-        """Continues prompts; one that leaves no room in the context gets an empty text, "prompt_too_long".
+        """Continues prompts, each with the budget that the context leaves it.
 
         A stop that belongs to the completion is not passed on: the model's own cut would lose it.
         """
         encode, context = self._lm.preprocessor.encode_prompt, self._lm.backbone.config.context_length
         first = problems[0]
-        rooms = [context - len(encode(problem.prefix)) for problem in problems]
         texts = [Text("", "prompt_too_long")] * len(problems)
-        places = [place for place, room in enumerate(rooms) if room >= 1]
-        if not places:
-            return texts
-        budget = min(first.max_new_tokens, *(rooms[place] for place in places))
-        written = self._lm.generate(
-            [problems[place].prefix for place in places],
-            max_new_tokens=budget,
-            stop_at=list(first.stop) if first.stop and not first.keep_stop else None,
-            strip_prompt=True,
-            **options,
-        )
-        for place, text in zip(places, written, strict=True):
-            # `generate` gives texts alone; one that fills the budget was cut. Encoded again it may be a token shorter.
-            full = len(encode(text)) - 1 >= budget - 1
-            texts[place] = Text(text, "length" if full else "stop")
+        by_budget: dict[int, list[int]] = {}
+        for place, problem in enumerate(problems):
+            room = context - len(encode(problem.prefix))
+            if room >= 1:
+                by_budget.setdefault(min(first.max_new_tokens, room), []).append(place)
+        for budget, places in by_budget.items():
+            written = self._lm.generate(
+                [problems[place].prefix for place in places],
+                max_new_tokens=budget,
+                stop_at=list(first.stop) if first.stop and not first.keep_stop else None,
+                strip_prompt=True,
+                **options,
+            )
+            for place, text in zip(places, written, strict=True):
+                # `generate` gives texts alone: one that fills the budget was cut. Encoded again (with one more id,
+                # for the start) it may be a token shorter.
+                full = len(encode(text)) - 1 >= budget - 1
+                texts[place] = Text(text, "length" if full else "stop")
         return texts

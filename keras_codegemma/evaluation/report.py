@@ -84,6 +84,7 @@ def _row(
         "pass_at": {str(k): metrics.mean_pass_at_k(counts, k) for k in PASS_AT if k <= fewest},
         "pass_at_1_interval": asdict(interval),
         "verdicts": dict(Counter(record["verdict"] for record in found).most_common()),
+        "finish_reasons": dict(Counter(record["finish_reason"] for record in found).most_common()),
         "stopped_rate": _mean([record["finish_reason"] == "stop" for record in found]),
         "sampling_seconds": sum(record["sampling_seconds"] for record in found),
         "program_seconds": sum(record["seconds"] for record in found),

@@ -1,6 +1,7 @@
 """What the tests of the sandbox share: a box that holds, or the reason why not, and a look at what still runs."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,24 @@ def executor(bubblewrap: Bubblewrap) -> Iterator[Executor]:
     """Runs programs in the sandbox, two at a time."""
     with Executor(bubblewrap, workers=2, allow_execution=True) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def lone_executor(bubblewrap: Bubblewrap) -> Iterator[Executor]:
+    """Runs one program at a time, so that what still runs afterwards can be counted."""
+    with Executor(bubblewrap, workers=1, allow_execution=True) as running:
+        yield running
+
+
+def settled_processes_of_boxes() -> set[int]:
+    """The same, when nothing starts or ends any more."""
+    last, since, deadline = processes_of_boxes(), time.monotonic(), time.monotonic() + 10
+    while time.monotonic() < deadline and time.monotonic() - since < 0.4:
+        time.sleep(0.05)
+        now = processes_of_boxes()
+        if now != last:
+            last, since = now, time.monotonic()
+    return last
 
 
 def processes_of_boxes() -> set[int]:

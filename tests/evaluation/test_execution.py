@@ -1,6 +1,9 @@
 """Verdicts, and a suite of hostile programs: each must be held, counted as failed, and leave nothing behind."""
 
+import dataclasses
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -9,9 +12,9 @@ import pytest
 from keras_codegemma.evaluation import execution
 from keras_codegemma.evaluation.execution import CommandJob, Executor, PythonJob
 from keras_codegemma.evaluation.sandbox import Bubblewrap, Limits, PlainProcesses, SandboxUnavailableError
-from tests.evaluation.boxes import bubblewrap, executor, processes_of_boxes
+from tests.evaluation.boxes import bubblewrap, executor, lone_executor, settled_processes_of_boxes
 
-__all__ = ["bubblewrap", "executor"]
+__all__ = ["bubblewrap", "executor", "lone_executor"]
 
 LIMITS = Limits(cpu_seconds=2, wall_seconds=6, memory_bytes=256 << 20, address_space_bytes=1 << 30, processes=16)
 TESTS = "assert answer(20) == 7919 + 20\nassert answer(22) == 7919 + 22\n"
@@ -110,7 +113,7 @@ FORGERS = {
         "    wanted = b'answer(%d) == ' % x\n"
         "    for top in ('/tmp', '/root', '/home', '/proc'):\n"
         "        for folder, _, files in os.walk(top):\n"
-        "            if folder.count('/') > 4 or 'python' in folder: continue\n"
+        "            if folder.count('/') > 4 or 'python' in folder or folder.endswith('fd'): continue\n"
         "            for name in files:\n"
         "                if name in ('kmsg', 'kcore'): continue\n"
         "                try: text = open(os.path.join(folder, name), 'rb').read(1 << 20)\n"
@@ -170,18 +173,17 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_programs_are_held_and_leave_nothing(executor: Executor, name: str) -> None:
-    _verdict(executor, "def answer(x): return 0\n")
-    before = processes_of_boxes()
+def test_hostile_programs_are_held_and_leave_nothing(lone_executor: Executor, name: str) -> None:
+    _verdict(lone_executor, "def answer(x): return 0\n")
+    before = settled_processes_of_boxes()
     tests = "assert list(answer(20)) == []" if name == "an endless answer" else TESTS
     start = time.monotonic()
-    outcome = _verdict(executor, HOSTILE[name], tests)
+    outcome = _verdict(lone_executor, HOSTILE[name], tests)
     assert outcome.verdict in ("failed", "error", "timeout", "output_limit", "killed"), outcome
     assert time.monotonic() - start < LIMITS.wall_seconds + 5
-    time.sleep(0.2)
-    # One interpreter that waits and one checker per worker are all that may run, as before.
-    assert len(processes_of_boxes()) <= len(before) + 6
-    assert _verdict(executor, "def answer(x):\n    return 7919 + x\n").passed
+    # One interpreter that waits and one checker: as many processes as before, whatever the program had started.
+    assert len(settled_processes_of_boxes()) == len(before)
+    assert _verdict(lone_executor, "def answer(x):\n    return 7919 + x\n").passed
 
 
 def _tried(executor: Executor, attempt: str) -> str:
@@ -225,11 +227,32 @@ def test_a_box_has_no_rights_to_regain(executor: Executor) -> None:
 
 
 def test_closing_ends_every_process(bubblewrap: Bubblewrap) -> None:
-    before = processes_of_boxes()
+    before = settled_processes_of_boxes()
     with Executor(bubblewrap, workers=1, allow_execution=True) as own:
         assert _verdict(own, "def answer(x):\n    return 7919 + x\n").passed
-        assert processes_of_boxes() > before
-    assert processes_of_boxes() <= before
+        assert settled_processes_of_boxes() > before
+    assert settled_processes_of_boxes() == before
+
+
+def test_a_killed_run_leaves_no_process(bubblewrap: Bubblewrap) -> None:
+    before = settled_processes_of_boxes()
+    script = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "from keras_codegemma.evaluation import execution, sandbox\n"
+        "executor = execution.Executor(sandbox.Bubblewrap(), allow_execution=True)\n"
+        "job = execution.PythonJob(program='import time\\ndef f(): time.sleep(60)', tests='f()')\n"
+        "outcomes = executor.run([job] * 4)\n"
+        "import time; time.sleep(1); print('up', flush=True)\n"
+        "list(outcomes)\n"
+    )
+    run = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert run.stdout is not None
+    run.stdout.readline()
+    assert settled_processes_of_boxes() > before
+    run.kill()
+    run.wait()
+    run.stdout.close()
+    assert settled_processes_of_boxes() == before
 
 
 def test_calls_behave_as_in_one_process(executor: Executor) -> None:
@@ -303,7 +326,9 @@ def test_plain_processes_must_be_asked_for_and_still_judge() -> None:
     with Executor(plain, workers=1, allow_execution=True) as own:
         assert _verdict(own, "def answer(x):\n    return 7919 + x\n").passed
         assert _verdict(own, "def answer(x):\n    return x\n").verdict == "failed"
-        assert _verdict(own, "def answer(x):\n    import time\n    time.sleep(60)\n").verdict == "timeout"
+        brief = dataclasses.replace(LIMITS, wall_seconds=1.0)
+        sleeping = "def answer(x):\n    import time\n    time.sleep(60)\n"
+        assert _verdict(own, sleeping, limits=brief).verdict == "timeout"
 
 
 def test_a_missing_tool_is_named() -> None:
