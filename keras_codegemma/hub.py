@@ -1,9 +1,7 @@
 """To and from KerasHub's Gemma objects in memory: the only module that imports keras_hub.
 
-Weights move variable by variable under the paths that both sides share. Nothing is registered under
-KerasHub's
-classes: a second task on its GemmaBackbone would make `keras_hub.models.CausalLM.from_preset` choose at
-    random.
+Weights move variable by variable under the paths that both sides share. Nothing is registered under KerasHub's
+classes: a second task on its GemmaBackbone would make `keras_hub.models.CausalLM.from_preset` choose at random.
 KerasHub is an extra: pip install 'keras-codegemma[hub]'. It brings TensorFlow.
 """
 
@@ -22,8 +20,8 @@ try:
     import keras_hub
 except ImportError as error:
     raise ImportError(
-        f"keras_codegemma.hub needs KerasHub, which is not installed here ({error}). Install it: pip "
-        "install keras-hub, or pip install 'keras-codegemma[hub]'."
+        f"keras_codegemma.hub needs KerasHub, which is not installed here ({error}). Install it: "
+        "pip install keras-hub, or pip install 'keras-codegemma[hub]'."
     ) from error
 
 _PREPROCESSOR_OPTIONS = ("sequence_length", "add_start_token", "add_end_token")

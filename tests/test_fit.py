@@ -129,24 +129,8 @@ def test_sample_weights_scale_each_examples_part():
 
 @pytest.mark.tensorflow
 def test_the_loss_equals_kerashubs_on_the_same_weights_and_batch():
-    import keras_hub
-
     lm = fresh()
-    config = lm.backbone.config
-    twin = keras_hub.models.GemmaBackbone(
-        vocabulary_size=config.vocabulary_size,
-        num_layers=config.num_layers,
-        num_query_heads=config.num_query_heads,
-        num_key_value_heads=config.num_key_value_heads,
-        hidden_dim=config.hidden_dim,
-        intermediate_dim=2 * config.feedforward_dim,
-        head_dim=config.head_dim,
-    )
-    # Copies: Keras gives the arrays of a model it evaluates back to XLA.
-    values = {variable.path: np.array(variable.value) for variable in lm.backbone.variables}
-    for variable in twin.variables:
-        variable.assign(values[variable.path])
-    theirs = keras_hub.models.GemmaCausalLM(backbone=twin, preprocessor=None)
+    theirs = kcg.hub.to_keras_hub(kcg.CodeGemmaCausalLM(lm.backbone))
     features, labels, weights = lm.preprocessor(TEXTS)
     lm.compile()
     theirs.compile()

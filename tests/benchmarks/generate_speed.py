@@ -58,27 +58,6 @@ def wide(dtype: str) -> kcg.CodeGemmaBackbone:
 CASES: dict[str, Callable[[str], kcg.CodeGemmaBackbone]] = {"tiny": tiny, "wide": wide}
 
 
-def kerashub_twin(backbone: kcg.CodeGemmaBackbone, dtype: str) -> Any:
-    """KerasHub's task with the same weights and no preprocessor."""
-    import keras_hub
-
-    config = backbone.config
-    twin = keras_hub.models.GemmaBackbone(
-        vocabulary_size=config.vocabulary_size,
-        num_layers=config.num_layers,
-        num_query_heads=config.num_query_heads,
-        num_key_value_heads=config.num_key_value_heads,
-        hidden_dim=config.hidden_dim,
-        intermediate_dim=2 * config.feedforward_dim,
-        head_dim=config.head_dim,
-        dtype=dtype,
-    )
-    values = {variable.path: variable.value for variable in backbone.variables}
-    for variable in twin.variables:
-        variable.assign(values[variable.path])
-    return keras_hub.models.GemmaCausalLM(backbone=twin, preprocessor=None)
-
-
 def inputs(prompt_tokens: int, batch: int, length: int) -> dict[str, np.ndarray]:
     """Random ids, padded to `length`."""
     rng = np.random.default_rng(0)
@@ -97,7 +76,8 @@ def seconds(call: Callable[[], Any]) -> float:
 def measure(case: str, dtype: str, batch: int, runs: int) -> dict[str, Any]:
     """First calls, then `runs` pairs."""
     backbone = CASES[case](dtype)
-    ours, theirs = kcg.CodeGemmaCausalLM(backbone), kerashub_twin(backbone, dtype)
+    ours = kcg.CodeGemmaCausalLM(backbone)
+    theirs = kcg.hub.to_keras_hub(ours)
     short, long = inputs(PROMPT_TOKENS, batch, LENGTH), inputs(LENGTH - NEW_TOKENS, batch, LENGTH)
 
     def run_ours() -> None:
