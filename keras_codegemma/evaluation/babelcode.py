@@ -15,8 +15,8 @@ Deviations, all of them:
   tests run in a process of their own (`in_box`).
 - A language without a toolchain is an error, never a zero.
 
-The Python references pass 161 of 161 and 312 of 342: BabelCode's data turn tuples into lists, so a right answer that
-returns a tuple fails. That ceiling (91.2%) stands in the report.
+The Python references pass 161 of 161 and 312 of 342 (`FAILING_REFERENCES` says which fail and why); that ceiling
+(91.2%) stands in the report.
 
 Published: CodeGemma's report (arXiv 2406.11409), Table 4.
 """
@@ -48,6 +48,16 @@ LANGUAGES = {
     "Rust": "rs",
 }
 """BabelCode's names of the languages, with the ends of the files' names."""
+
+_RETURN_TUPLES = (
+    "106 160 252 255 257 259 261 273 305 310 399 401 415 417 429 445 470 560 579 587 616 726 766 780 785 788"
+)
+FAILING_REFERENCES = {
+    **dict.fromkeys(_RETURN_TUPLES.split(), "returns a tuple where the data has a list"),
+    **dict.fromkeys(("395", "602"), "returns None where the data has an empty text"),
+    **dict.fromkeys(("746", "755"), "returns None, which the comparison of floats does not take"),
+}
+"""Rows of the sanitised MBPP whose own Python answer fails, with the reason; found by running them all."""
 
 _BODY = "PLACEHOLDER_CODE_BODY"
 _KEEPS_STOP = ("C++", "CSharp", "Java", "Rust")
@@ -360,13 +370,19 @@ _PUBLISHED = {
     ("mbpp", "Rust"): by_preset(45.3, 47.4, 52.9, 53.5, 52.3),
 }
 
+_PYTHON_MBPP: dict[str, Any] = {
+    "ceiling": 100 * (1 - len(FAILING_REFERENCES) / 342),
+    "notes": f"the benchmark's own answers fail in rows {', '.join(FAILING_REFERENCES)}: most return tuples where "
+    "its data have lists",
+}
+
 TASKS = tuple(
     Task(
         name=f"babelcode-{subset}-{LANGUAGES[language]}",
         title=f"BabelCode {'HumanEval' if subset == 'humaneval' else 'MBPP'}, {language}",
         load=partial(load, subset=subset, language=language),
         published=published,
-        ceiling=100 * 312 / 342 if (subset, language) == ("mbpp", "Python") else 100.0,
+        **(_PYTHON_MBPP if (subset, language) == ("mbpp", "Python") else {}),
     )
     for (subset, language), published in _PUBLISHED.items()
 )
