@@ -169,8 +169,7 @@ def _preprocessor(checkpoint: Checkpoint, folder: Path) -> CodeGemmaCausalLMPrep
         return CodeGemmaCausalLMPreprocessor(_tokenizer(checkpoint, folder), **checkpoint.preprocessor_options)
     except TypeError as error:
         raise ValueError(
-            f"preprocessor.json in {folder} must name options of CodeGemmaCausalLMPreprocessor, with values "
-            "of "
+            f"preprocessor.json in {folder} must name options of CodeGemmaCausalLMPreprocessor, with values of "
             f"their types; {error}. Correct the file, or fetch the folder again."
         ) from error
 
