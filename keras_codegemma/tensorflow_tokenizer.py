@@ -37,7 +37,8 @@ class TensorFlowTokenizer:
     """
 
     def __init__(self, tokenizer: "CodeGemmaTokenizer") -> None:
-        self._model = tf_text.SentencepieceTokenizer(model=tokenizer.model_bytes, out_type=tf.int32)
+        out_type: Any = tf.int32  # TensorFlow has two names for the class of its dtypes
+        self._model = tf_text.SentencepieceTokenizer(model=tokenizer.model_bytes, out_type=out_type)
         self._control_ids = tf.constant(sorted(tokenizer.vocabulary.control_ids), dtype=tf.int32)
 
     def __call__(self, texts: Any) -> Any:
@@ -78,7 +79,7 @@ class TensorFlowTokenizer:
         texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="strict")
         cut = tf.strings.regex_replace(texts, _SPELLED, b"<" + _CUT + rb"\1")
         pieces = tf.strings.split(cut, sep=_CUT)  # [B, pieces], ragged
-        ids = self._model.tokenize(pieces)  # [B, pieces, tokens], ragged
+        ids: Any = self._model.tokenize(pieces)  # [B, pieces, tokens], ragged
         return ids.merge_dims(1, 2)
 
     def _detokenize_batch(self, ids: Any) -> Any:

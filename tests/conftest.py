@@ -22,9 +22,7 @@ install_import_hook(
     [f"keras_codegemma.{name}" for name in ("beam_search", "cache", "generation", "scoring")], "beartype.beartype"
 )
 
-hypothesis.settings.register_profile(
-    "repository", derandomize=True, deadline=None, print_blob=True, database=None
-)
+hypothesis.settings.register_profile("repository", derandomize=True, deadline=None, print_blob=True, database=None)
 hypothesis.settings.load_profile("repository")
 
 ROOT = Path(__file__).resolve().parents[1]
