@@ -1,4 +1,4 @@
-"""The stages by hand: `python -m keras_codegemma.evaluation problems|sample|score|report|toolchains`.
+"""The stages: `python -m keras_codegemma.evaluation problems|sample|score|report|all|toolchains`.
 
 All files of a run lie in one folder, `--run`: problems.jsonl, samples.jsonl, results.jsonl, report.json, report.md.
 Each stage goes on where it was interrupted.
@@ -106,47 +106,63 @@ def _versions() -> dict[str, str]:
     return {"Python": f"Python {sys.version.split()[0]}", **found}
 
 
+def run_all(options: argparse.Namespace) -> int:
+    """All stages, one after another; refuses at the start what scoring would refuse at the end."""
+    if not options.run_untrusted_programs:
+        return score(options)
+    for stage in (make_problems, sample, score, make_report):
+        code = stage(options)
+        if code:
+            return code
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m keras_codegemma.evaluation", description="Problems, samples, results, report."
     )
     stages = parser.add_subparsers(required=True, metavar="STAGE")
-    stage = stages.add_parser("problems", help="read benchmark files into problems.jsonl")
-    _add_run(stage, make_problems)
-    stage.add_argument("--data", type=Path, required=True, help="folder with the benchmark files")
-    stage.add_argument("--tasks", nargs="+", default=["all"], help="names of tasks, or all")
-    stage.add_argument("--limit", type=int, help="the first problems of each task only")
-
-    stage = stages.add_parser("sample", help="let a model complete the problems")
-    _add_run(stage, sample)
-    stage.add_argument("--preset", required=True, help="name, handle or folder")
-    stage.add_argument("--dtype", help="dtype of the weights; as stored by default")
-    stage.add_argument("--samples", type=int, default=1, help="completions of each problem")
-    stage.add_argument("--temperature", type=float, default=0.0, help="0 for greedy; else top-p 0.95 at this")
-    stage.add_argument("--batch-size", type=int, default=8)
-    stage.add_argument("--seed", type=int, default=0)
-    stage.add_argument("--process", type=int, default=0, help="number of this process, from 0")
-    stage.add_argument("--processes", type=int, default=1, help="how many share the work")
-
-    stage = stages.add_parser("score", help="run the programs (off unless allowed)")
-    _add_run(stage, score)
-    stage.add_argument("--run-untrusted-programs", action="store_true", help="allow it")
-    stage.add_argument("--sandbox", choices=[Bubblewrap.name, PlainProcesses.name], default=Bubblewrap.name)
-    stage.add_argument("--workers", type=int, default=2, help="programs at a time")
-    stage.add_argument("--samples-file", type=Path, help="anybody's samples; by default those of the run")
-
-    stage = stages.add_parser("report", help="make report.json and report.md")
-    _add_run(stage, make_report)
-    stage.add_argument("--preset", default="", help="whose published figures to show; all by default")
-
-    stage = stages.add_parser("toolchains", help="show the languages that can be run here")
-    stage.set_defaults(stage=show_toolchains)
+    for name, stage, says, groups in (
+        ("problems", make_problems, "read benchmark files into problems.jsonl", (_problem_options,)),
+        ("sample", sample, "let a model complete the problems", (_preset_option, _sample_options)),
+        ("score", score, "run the programs (off unless allowed)", (_score_options,)),
+        ("report", make_report, "make report.json and report.md", (_preset_option,)),
+        ("all", run_all, "all four", (_problem_options, _preset_option, _sample_options, _score_options)),
+    ):
+        own = stages.add_parser(name, help=says)
+        own.set_defaults(stage=stage)
+        own.add_argument("--run", type=Path, required=True, help="folder of the run's files")
+        for add_options in groups:
+            add_options(own)
+    stages.add_parser("toolchains", help="show the languages that can be run here").set_defaults(stage=show_toolchains)
     return parser
 
 
-def _add_run(parser: argparse.ArgumentParser, stage) -> None:
-    parser.set_defaults(stage=stage)
-    parser.add_argument("--run", type=Path, required=True, help="folder of the run's files")
+def _problem_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="folder with the benchmark files")
+    parser.add_argument("--tasks", nargs="+", default=["all"], help="names of tasks, or all")
+    parser.add_argument("--limit", type=int, help="the first problems of each task only")
+
+
+def _preset_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--preset", required=True, help="name, handle or folder; its published figures are shown")
+
+
+def _sample_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dtype", help="dtype of the weights; as stored by default")
+    parser.add_argument("--samples", type=int, default=1, help="completions of each problem")
+    parser.add_argument("--temperature", type=float, default=0.0, help="0 for greedy; else top-p 0.95 at this")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--process", type=int, default=0, help="number of this process, from 0")
+    parser.add_argument("--processes", type=int, default=1, help="how many share the work")
+
+
+def _score_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run-untrusted-programs", action="store_true", help="allow it")
+    parser.add_argument("--sandbox", choices=[Bubblewrap.name, PlainProcesses.name], default=Bubblewrap.name)
+    parser.add_argument("--workers", type=int, default=2, help="programs at a time")
+    parser.add_argument("--samples-file", type=Path, help="anybody's samples; by default those of the run")
 
 
 if __name__ == "__main__":

@@ -52,14 +52,31 @@ def settled_processes_of_boxes() -> set[int]:
 
 
 def processes_of_boxes() -> set[int]:
-    """Process ids whose command line is that of a box."""
-    found = set()
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                command = (folder / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if b"What runs inside the boxes" in command:
-                found.add(int(folder.name))
-    return found
+    """Processes of boxes that this test process started, or that nobody looks after any more."""
+    boxes = {int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit() and _is_box(folder)}
+    return {pid for pid in boxes if _is_ours(pid, boxes)}
+
+
+def _is_box(folder: Path) -> bool:
+    return b"What runs inside the boxes" in _read(folder / "cmdline")
+
+
+def _is_ours(pid: int, boxes: set[int]) -> bool:
+    """Whether it descends from us, or from no Python at all: tests may run beside us in other processes."""
+    owner = 0
+    while pid > 1:
+        # The name, which comes second and in brackets, may hold blanks.
+        fields = _read(Path("/proc", str(pid), "stat")).rpartition(b")")[2].split()
+        pid = int(fields[1]) if fields else 0
+        if pid == os.getpid():
+            return True
+        if pid not in boxes and not owner:
+            owner = pid
+    return b"python" not in _read(Path("/proc", str(owner), "cmdline"))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

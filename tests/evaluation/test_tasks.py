@@ -8,7 +8,9 @@ import pytest
 from keras_codegemma.evaluation import babelcode, completion, datasets, infilling, runner
 from keras_codegemma.evaluation.__main__ import TASKS, main
 from keras_codegemma.evaluation.execution import CommandJob, Executor, Outcome, PythonJob
+from keras_codegemma.evaluation.model import CausalLM
 from keras_codegemma.evaluation.problems import Problem
+from keras_codegemma.evaluation.sandbox import Bubblewrap
 from tests.evaluation.boxes import bubblewrap, executor
 
 __all__ = ["bubblewrap", "executor"]
@@ -141,3 +143,32 @@ def test_benchmark_files_are_checked(tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"other")
     with pytest.raises(ValueError, match=r"must have the sha256 ac4e.* has d9298a10.*Fetch it again"):
         datasets.read_rows(tmp_path, name)
+
+
+@pytest.mark.shared
+def test_one_command_makes_the_table(
+    bubblewrap: Bubblewrap,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Knows:
+        """Gives every reference, but an empty text for SPM."""
+
+        def complete(self, problems: list[Problem], *, seed: int) -> list[runner.Text]:
+            return [runner.Text("" if p.layout == "spm" else p.canonical_solution, "stop") for p in problems]
+
+    monkeypatch.setattr(CausalLM, "from_preset", lambda *_, **__: Knows())
+    command = ["all", "--run", str(tmp_path), "--data", str(data), "--limit", "3", "--preset", "code_gemma_2b_en"]
+    command += ["--tasks", "humaneval", "mbpp", "infilling-single-line-psm", "infilling-single-line-spm"]
+    assert main(command) == 2
+    assert not (tmp_path / "problems.jsonl").exists()
+    assert main([*command, "--run-untrusted-programs"]) == 0
+    table = capsys.readouterr().out
+    assert "| HumanEval | 3 | 100.00 | 100.00 to 100.00 | 100.00 | 100.00 | 100.00 | 0 |  | 31.10 |" in table
+    assert "| MBPP, 3 shots | 3 | 100.00 |" in table
+    assert "| HumanEval infilling, single line, PSM | 3 | 100.00 |" in table
+    assert "| HumanEval infilling, single line, SPM | 3 | 0.00 |" in table
+    assert main([*command, "--run-untrusted-programs"]) == 0
+    assert "0 samples judged" in capsys.readouterr().out
