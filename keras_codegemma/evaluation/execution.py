@@ -178,7 +178,13 @@ class _PythonSlot:
             _feed(warm.box, job.program)
             self._warm = None if self._closed else self._start_program(job.limits)
             reply, end = _listen(warm.box, ours, start + limits.wall_seconds, limits.output_bytes)
-            return _outcome(reply, end, warm.box, time.monotonic() - start, limits)
+            outcome = _outcome(reply, end, warm.box, time.monotonic() - start, limits)
+            if end == "verdict":
+                # With the checker's fork gone the program's socket is closed, and it ends by itself. A box that is
+                # killed instead leaves a dead process to the machine's first one, which in a container may not
+                # collect them.
+                _natural_status(warm.box)
+            return outcome
         finally:
             ours.close()
             warm.box.close()
