@@ -10,6 +10,7 @@ from keras_codegemma.config import CodeGemmaConfig
 from keras_codegemma.generation import GenerationOptions, Generator
 from keras_codegemma.sampling import BeamSampler, GreedySampler
 from tests.small_models import CONFIGS, logits_of_rows, random_backbone
+from tests.tolerances import tolerance
 
 TINY_VOCABULARY = CodeGemmaConfig.from_dict({**CONFIGS["multi_query"].to_dict(), "vocabulary_size": 6})
 LENGTH = 3
@@ -54,7 +55,7 @@ def test_a_beam_as_wide_as_the_tree_finds_the_best_sequence(generator):
         assert row.finish_reason == ("stop" if stopped else "length")
         assert len(row.logprobs) == len(row.token_ids)
         if not stopped:
-            assert sum(row.logprobs) == pytest.approx(score, abs=1e-4)
+            assert sum(row.logprobs) == pytest.approx(score, abs=tolerance("rescored", "float32"))
 
 
 def test_one_beam_is_greedy(generator):

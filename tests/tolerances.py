@@ -14,6 +14,24 @@ TOLERANCES: dict[tuple[str, str], float] = {
     ("loss", "float32"): 1e-5,
     # Cached decode against the full forward: the same products in another order, as in ("logits", "float32").
     ("cached_decode", "float32"): 1e-5,
+    # A log-probability of a few nats, from logits within the above.
+    ("logprob", "float32"): 2e-5,
+    # Sums of such over a completion; a loss or score reached through another batch, padding or formula, relative.
+    ("summed_logprobs", "float32"): 1e-3,
+    ("rescored", "float32"): 1e-4,
+    # Hidden states of the same tokens in another row or beside padding: other shapes, other order of sums.
+    ("hidden", "float32"): 1e-5,
+    # Single operations against float64, relative to the largest value. A float32 sum of a few dozen terms; with a
+    # softmax or a norm around it; an adapter, two products after one another.
+    ("product", "float32"): 1e-6,
+    ("operation", "float32"): 1e-5,
+    ("adapter", "float32"): 1e-4,
+    # One rounding to bfloat16 is half a unit in its last place, 2^-9; a gradient's operands are rounded too; and
+    # logits' cotangents are rounded before a sum of many, of which some cancel.
+    ("product", "bfloat16"): 2.0**-9,
+    ("gradient", "bfloat16"): 2.0**-8,
+    ("gradient", "float32"): 1e-6,
+    ("logits_gradient", "bfloat16"): 0.02,
     # Our bfloat16 error divided by KerasHub's, both against float32: a little room for rounding's luck.
     ("error_ratio", "bfloat16"): 1.2,
 }

@@ -9,6 +9,7 @@ from jaxtyping import jaxtyped
 from keras_codegemma.cache import LayerCache
 from keras_codegemma.layers import attention
 from keras_codegemma.layers.attention import attend, attend_cached
+from tests.tolerances import tolerance
 
 # Shapes and types of every call in this file are checked against the annotations.
 attend, attend_cached = (jaxtyped(typechecker=beartype)(function) for function in (attend, attend_cached))
@@ -40,7 +41,9 @@ def test_attend_equals_the_definition_within_each_segment(heads, key_value_heads
     for row in range(2):
         allowed = (index[:, None] >= index) & (segments[row][:, None] == segments[row])
         expected = written_out(query[row], key[row], value[row], allowed)
-        np.testing.assert_allclose(result[row], expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            result[row], expected, rtol=tolerance("operation", "float32"), atol=tolerance("operation", "float32")
+        )
 
 
 @pytest.mark.parametrize("block", [4, 16, 256])
@@ -63,7 +66,9 @@ def test_cached_attention_equals_the_definition_at_each_rows_own_length(
         used = length + time
         allowed = length + np.arange(time)[:, None] >= np.arange(used)
         expected = written_out(query[row], key[row, :used], value[row, :used], allowed)
-        np.testing.assert_allclose(result[row], expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            result[row], expected, rtol=tolerance("operation", "float32"), atol=tolerance("operation", "float32")
+        )
 
 
 def test_a_row_of_padding_alone_gives_finite_numbers():

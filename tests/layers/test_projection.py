@@ -8,6 +8,7 @@ from beartype import beartype
 from jaxtyping import jaxtyped
 
 from keras_codegemma.layers.projection import Projection, contract, logits_product
+from tests.tolerances import tolerance
 
 # Shapes and types of every call in this file are checked against the annotations.
 contract = jaxtyped(typechecker=beartype)(contract)
@@ -38,7 +39,7 @@ def test_contract_equals_a_float64_einsum_of_the_same_operands(case, rows, dtype
     result = jax.jit(lambda x, kernel: contract(equation, x, kernel))(x, kernel)
     assert result.dtype == dtype
     # One rounding of the result: half a unit in the last place of the type.
-    bound = 2.0**-9 if dtype == "bfloat16" else 1e-6
+    bound = tolerance("product", dtype)
     np.testing.assert_allclose(
         np.asarray(result, np.float64), expected, rtol=bound, atol=bound * np.abs(expected).max()
     )
@@ -57,7 +58,7 @@ def test_gradients_equal_those_of_a_plain_float32_einsum(case, dtype):
     ours = jax.grad(lambda x, kernel: loss(contract, x, kernel), (0, 1))(x, kernel)
     wide = (x.astype("float32"), kernel.astype("float32"))
     plain = jax.grad(lambda x, kernel: loss(jnp.einsum, x, kernel), (0, 1))(*wide)
-    bound = 2.0**-8 if dtype == "bfloat16" else 1e-6
+    bound = tolerance("gradient", dtype)
     for got, expected in zip(ours, plain, strict=True):
         assert got.dtype == dtype
         scale = float(jnp.abs(expected).max())
@@ -73,9 +74,10 @@ def test_logits_are_float32_and_their_gradients_have_the_operands_type():
     np.testing.assert_allclose(
         np.asarray(logits),
         np.asarray(hidden, np.float32) @ np.asarray(table, np.float32).T,
-        rtol=1e-5,
-        atol=1e-5,
+        rtol=tolerance("operation", "float32"),
+        atol=tolerance("operation", "float32"),
     )
+    bound = tolerance("logits_gradient", "bfloat16")
     cotangent = jnp.asarray(rng.normal(size=logits.shape), "float32")
     for got, like, expected in zip(
         pullback(cotangent),
@@ -87,7 +89,9 @@ def test_logits_are_float32_and_their_gradients_have_the_operands_type():
         strict=True,
     ):
         assert got.dtype == like.dtype
-        np.testing.assert_allclose(np.asarray(got, np.float32), expected, rtol=0.02, atol=0.02 * np.abs(expected).max())
+        np.testing.assert_allclose(
+            np.asarray(got, np.float32), expected, rtol=bound, atol=bound * np.abs(expected).max()
+        )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -102,7 +106,12 @@ def test_adapters_add_their_product_scaled_by_alpha_over_rank(case):
     rng = np.random.default_rng(1)
     layer.lora_kernel_b.assign(rng.normal(size=layer.lora_kernel_b.shape))
     merged = layer._kernel + 3.0 * np.matmul(np.asarray(layer.lora_kernel_a), np.asarray(layer.lora_kernel_b))
-    np.testing.assert_allclose(np.asarray(layer(x)), np.einsum(equation, x, merged), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        np.asarray(layer(x)),
+        np.einsum(equation, x, merged),
+        rtol=tolerance("adapter", "float32"),
+        atol=tolerance("adapter", "float32"),
+    )
 
 
 def test_a_bias_or_activation_is_refused():
