@@ -14,6 +14,8 @@ from pathlib import Path
 _LOG = logging.getLogger(__name__)
 _ROOT = Path("/sys/fs/cgroup")
 _PREFIX = "codegemma-box-"
+_MANY = 512
+"""Groups that a pool makes without waiting; the kernel takes seconds to give back the processes of one."""
 
 
 class Group:
@@ -87,13 +89,20 @@ class GroupPool:
         """A group with these limits, or None where none can be had."""
         if not self._parents:
             return None
+        deadline = time.monotonic() + 1.0
+        while (group := self._take(grow=time.monotonic() > deadline)) is None:
+            time.sleep(0.005)
+        group.set_limits(memory_bytes=memory_bytes, processes=processes)
+        return group
+
+    def _take(self, *, grow: bool) -> Group | None:
+        """A settled group, or a new one while there are few; beyond that it is worth waiting a moment."""
         with self._lock:
             settled = next((group for group in self._free if group.is_settled()), None)
             if settled is not None:
                 self._free.remove(settled)
-            group = settled or self._make()
-        group.set_limits(memory_bytes=memory_bytes, processes=processes)
-        return group
+                return settled
+            return self._make() if grow or len(self._all) < _MANY else None
 
     def put_back(self, group: Group) -> None:
         """Takes an empty group."""

@@ -1,8 +1,8 @@
 """What runs inside the boxes: the untrusted program in one, its tests in another, a socket of plain data between.
 
 Started as `python -c <this file> program FD` and `python -c <this file> checker FD`; it imports nothing of this
-package, because a box sees nothing of it (which is why both ends stand in one long file). Each program has a box and an interpreter of its own; the checker's box
-runs only the benchmark's tests, each in a fork of its own.
+package, because a box sees nothing of it, which is why both ends stand in one long file. Each program has a box and
+an interpreter of its own; the checker's box runs only the benchmark's tests, each in a fork of its own.
 
 The tests call the program's functions over the socket. The program's process gets the arguments of each call and
 nothing else: no expected value, no test text and no way to the verdict are in its memory, its files or its
