@@ -62,7 +62,8 @@ def test_a_missing_client_says_what_to_install(monkeypatch, handle, module, extr
 
 
 def http_response(status: int):
-    requests = pytest.importorskip("requests")
+    import requests  # kagglehub brings it
+
     response = requests.Response()
     response.status_code = status
     response.url = "https://example.org"
