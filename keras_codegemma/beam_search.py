@@ -65,12 +65,13 @@ class BeamSearch:
         generator.check(prompts, options)
         needed = max(len(prompt) + budget for prompt, budget in zip(prompts, options.budgets, strict=True))
         cache, last_hidden = generator.run_prefill(list(map(list, prompts)), capacity=capacity_for(needed))
+        lengths = jnp.asarray([len(prompt) for prompt in prompts], jnp.int32)
         limits = RowLimits(
-            keys=jax.random.split(jax.random.key(0), len(prompts)),
+            keys=jax.random.split(jax.random.key(0), len(prompts)),  # nothing is drawn
+            prompt_lengths=lengths,
             budgets=jnp.asarray(options.budgets, jnp.int32),
             stop_ids=stop_table(options.stop_ids),
         )
-        lengths = jnp.asarray([len(prompt) for prompt in prompts], jnp.int32)
         state = self._start(generator.weights(), cache, last_hidden, lengths, limits)
         state = self._search(generator.weights(), state, limits)
         return _best_rows(state)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from keras_codegemma import generation
+from keras_codegemma.backbone import CodeGemmaBackbone
 from keras_codegemma.cache import KVCache
-from keras_codegemma.generation import GenerationOptions, Generator, capacity_for, chunk_plan
+from keras_codegemma.generation import GenerationOptions, Generator, capacity_for, chunk_plan, draft
 from keras_codegemma.sampling import GreedySampler, RandomSampler, TopKSampler, TopPSampler
 from tests.small_models import CONFIGS, logits_of, random_backbone, random_ids
 from tests.tolerances import tolerance
@@ -178,8 +179,54 @@ def test_a_chunk_plan_holds_the_prompt_and_wastes_less_than_one_chunk(tokens):
     assert set(plan) == ({16} if tokens <= 16 else {64} if tokens <= 256 else {64, 256})
 
 
-def test_capacity_is_a_power_of_two():
-    assert [capacity_for(n) for n in (1, 1024, 1025, 5000, 8192)] == [1024, 1024, 2048, 8192, 8192]
+def test_capacity_is_a_power_of_two_and_room_for_drafts():
+    assert [capacity_for(n) - 16 for n in (1, 1024, 1025, 5000, 8192)] == [1024, 1024, 2048, 8192, 8192]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ([1, 2, 3, 4, 5, 1, 2], [3, 4, 5]),
+        ([7, 1, 2, 3, 8, 1, 2, 4, 9, 9, 1, 2], [4, 9, 9]),  # the last time counts
+        ([5, 6, 7, 6, 7], [6, 7, 6]),  # a repetition goes on
+        ([3, 9, 9, 9], [9, 9, 9]),
+    ],
+)
+def test_a_draft_is_what_followed_the_last_two_ids_before(row, expected):
+    padded = jnp.asarray([row + [77] * 5], "int32")
+    assert draft(padded, jnp.asarray([len(row)], "int32"), size=3).tolist() == [expected]
+
+
+@pytest.mark.parametrize("sampler", [GreedySampler(), RandomSampler(temperature=0.3), TopKSampler(k=2)], ids=repr)
+def test_drafts_change_no_token(monkeypatch, sampler):
+    backbone = random_backbone(CONFIGS["multi_head"])
+    # Much to copy, so that drafts are taken, and refused, often.
+    prompts = [[5, 6, 7, 8, 9] * 4, random_ids(np.random.default_rng(3), backbone.config, 30), [9]]
+    drafted = [run(Generator(backbone), [p], budget=90, sampler=sampler, seed=4, stops=(11,))[0] for p in prompts]
+    monkeypatch.setattr(generation, "DRAFT_TOKENS", 0)
+    plain = [run(Generator(backbone), [p], budget=90, sampler=sampler, seed=4, stops=(11,))[0] for p in prompts]
+    for a, b in zip(drafted, plain, strict=True):
+        assert (a.token_ids, a.finish_reason) == (b.token_ids, b.finish_reason)
+        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=tolerance("logprob", "float32"))
+
+
+def test_drafts_save_passes_where_text_repeats_itself():
+    # All weights zero but the embedding: the likeliest next id is the last one.
+    config = CONFIGS["multi_query"]
+    rng = np.random.default_rng(0)
+
+    def source(path, shape, dtype):
+        return rng.normal(size=shape).astype("float32") if "embeddings" in path else np.zeros(shape, "float32")
+
+    generator = Generator(CodeGemmaBackbone(**config.to_dict(), weight_source=source))
+    decoding = generator.begin([[5, 6]], GenerationOptions(budgets=[101], stop_ids=(), sampler=GreedySampler()))
+    passes = 0
+    while not decoding.finished[0]:
+        decoding.advance(1)
+        passes += 1
+    assert decoding.rows()[0].token_ids == [6] * 101
+    # The first id comes with the prompt. Then each pass gives the last id and three drafts.
+    assert passes == 25
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """Times `generate` beside KerasHub's Gemma on the same weights, in one run, and prints the ratios.
 
-    python -m tests.benchmarks.generate_speed [--case tiny --case wide] [--runs 5] [--output FILE.json]
+    python -m tests.benchmarks.generate_speed [--case tiny --case wide] [--runs 5] [--no-drafts] [--output FILE.json]
 
 Needs the `hub` extra. Each case makes 128 tokens after a prompt, at KerasHub's default length of 1024. KerasHub
 prefills and attends over all 1024 positions whatever the prompt's length, and stops early only at a stop id; so that
 it makes exactly 128 tokens, its prompt is given 896 ids, which costs it the same as 128. Ours gets 128 ids.
 The two take turns, A B A B, so the ratio of each pair holds on a machine whose speed drifts.
+
+With one row, ours checks drafted tokens, which pays where text repeats itself, as these models' does: `--no-drafts`
+shows the rest.
 """
 
 import os
@@ -28,6 +31,7 @@ import jax
 import numpy as np
 
 import keras_codegemma as kcg
+from keras_codegemma import generation
 from keras_codegemma.config import CodeGemmaConfig
 
 NEW_TOKENS = 128
@@ -132,8 +136,11 @@ def main() -> None:
     parser.add_argument("--dtype", action="append", choices=["float32", "bfloat16"])
     parser.add_argument("--batch", action="append", type=int)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--no-drafts", action="store_true", help="one token a pass, also for one row")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
+    if arguments.no_drafts:
+        generation.DRAFT_TOKENS = 0
     results = []
     for case in arguments.case or sorted(CASES):
         for dtype in arguments.dtype or ["float32", "bfloat16"]:
