@@ -1,0 +1,1 @@
+"""From repositories to packed fill-in-the-middle training examples."""

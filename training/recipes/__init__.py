@@ -1,0 +1,1 @@
+"""Runs as Python functions, each returning one frozen configuration."""
