@@ -10,7 +10,7 @@ _ENDINGS = {
     "c": "c",
     "clojure": "clj cljs cljc",
     "cmake": "cmake",
-    "cpp": "cc cpp cxx c++ h hh hpp hxx h++ inl ipp tpp cppm ixx cu cuh",
+    "cpp": "cpp cc cxx c++ h hh hpp hxx h++ inl ipp tpp cppm ixx cu cuh",
     "csharp": "cs csx",
     "css": "css",
     "cython": "pyx pxd pxi",
@@ -57,6 +57,19 @@ _ENDINGS = {
     "zig": "zig",
 }
 _BY_ENDING = {ending: language for language, endings in _ENDINGS.items() for ending in endings.split()}
+_OTHER_NAMES = {
+    "c#": "csharp",
+    "c++": "cpp",
+    "golang": "go",
+    "js": "javascript",
+    "jupyter-notebook": "jupyter",
+    "jupyter notebook": "jupyter",
+    "py": "python",
+    "rst": "restructuredtext",
+    "shell": "bash",
+    "ts": "typescript",
+    "tsx": "typescript",
+}
 _BY_NAME = {
     "cmakelists.txt": "cmake",
     "dockerfile": "dockerfile",
@@ -82,6 +95,7 @@ class RawFile:
         revision: version, commit, or SHA-256 of the archive.
         licence: SPDX expression of the repository, None if unknown.
         data: the file's bytes.
+        language: where the source states one (a table's column); the path's name says it otherwise.
     """
 
     repository: str
@@ -89,6 +103,7 @@ class RawFile:
     revision: str
     licence: str | None
     data: bytes
+    language: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,3 +179,15 @@ def language_of(path: str) -> str:
     if name in _BY_NAME:
         return _BY_NAME[name]
     return _BY_ENDING.get(name.rpartition(".")[2], UNKNOWN_LANGUAGE) if "." in name else UNKNOWN_LANGUAGE
+
+
+def language_named(name: str) -> str:
+    """A language's name in another data set ("C++", "Python") as ours ("cpp", "python")."""
+    lower = name.strip().lower()
+    return _OTHER_NAMES.get(lower, lower) or UNKNOWN_LANGUAGE
+
+
+def ending_of(language: str) -> str:
+    """The first ending of a language's files with its dot, for texts that have no path; empty if there is none."""
+    endings = _ENDINGS.get(language, "")
+    return f".{endings.split()[0]}" if endings else ""

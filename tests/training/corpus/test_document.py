@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from training.corpus.document import Document, document_id, language_of
+from training.corpus.document import Document, document_id, ending_of, language_named, language_of
 
 
 def _document(**changes: str) -> Document:
@@ -63,3 +63,19 @@ def test_size_counts_bytes_of_utf_8(text: str, size: int):
 )
 def test_the_name_says_the_language(path: str, language: str):
     assert language_of(path) == language
+
+
+@pytest.mark.parametrize(
+    ("name", "language"), [("C++", "cpp"), ("C#", "csharp"), ("Python", "python"), ("Zig", "zig"), (" ", "unknown")]
+)
+def test_other_data_sets_names_become_ours(name: str, language: str):
+    assert language_named(name) == language
+
+
+@pytest.mark.parametrize("language", ["python", "java", "kotlin", "go", "csharp", "rust", "javascript", "typescript"])
+def test_the_ending_of_a_language_says_the_language(language: str):
+    assert language_of("x" + ending_of(language)) == language
+
+
+def test_a_language_without_files_has_no_ending():
+    assert ending_of("english") == ""

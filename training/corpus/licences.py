@@ -1,0 +1,125 @@
+"""The SPDX expression of a repository, from its own metadata and licence texts, and whether a list allows it.
+
+What is declared (`licence_metadata`) and what the licence files say (`licence_texts`) must agree: a text that the
+declaration does not name is added to it with AND, so that a GPL text beside a declared MIT is not overlooked. What
+is not understood is None, never a guess.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from typing import Any
+
+from license_expression import ExpressionError, LicenseSymbol, LicenseWithExceptionSymbol, get_spdx_licensing
+
+from training.corpus import licence_metadata, licence_texts
+
+METADATA_BYTES = 1 << 18
+"""A file of metadata above this size is not read for its licence."""
+
+PERMISSIVE = frozenset(
+    {
+        *("0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "BlueOak-1.0.0", "CC0-1.0", "HPND", "ISC"),
+        *("MIT", "MIT-0", "MIT-CMU", "NCSA", "PSF-2.0", "PostgreSQL", "Python-2.0", "UPL-1.0", "Unicode-3.0"),
+        *("Unlicense", "X11", "Zlib"),
+    }
+)
+"""Licences that ask for notices at most; a selection from the Blue Oak Council's list of permissive licences."""
+
+_HEADER = re.compile(r"SPDX-License-Identifier:[ \t]*([^\r\n]*)")
+_HEADER_CHARS = 4096
+_COMMENT_ENDS = re.compile(r"(\*/|-->|--%>|#\}|[\"'])+\s*$")
+
+
+def is_metadata(path: str) -> bool:
+    """Whether a path below a repository's root may name its licence."""
+    return licence_metadata.is_metadata(path) or licence_texts.is_licence_file(path)
+
+
+def of_repository(files: Mapping[str, bytes]) -> str | None:
+    """The licence of a repository, None if unknown.
+
+    Args:
+        files: contents by path; those for which `is_metadata` holds matter.
+    """
+    texts = {path: data.decode("utf-8", "replace") for path, data in sorted(files.items())}
+    declared = _first_declared(texts)
+    found = licence_texts.of_files(texts)
+    if declared is None:
+        return " AND ".join(sorted(found)) or None if licence_texts.all_recognised(texts) else None
+    named = {_base(symbol) for symbol in _symbols(declared)}
+    extra = sorted(name for name in found if _base(name) not in named)
+    return normalised(" AND ".join(f"({part})" for part in (declared, *extra)))
+
+
+def _first_declared(texts: Mapping[str, str]) -> str | None:
+    for statement in licence_metadata.statements(texts):
+        if (expression := normalised(statement)) is not None:
+            return expression
+    return None
+
+
+def of_file(text: str, *, repository: str | None) -> str | None:
+    """The licence of one file: its SPDX header if it has one, else the repository's.
+
+    A header that is not understood gives None.
+    """
+    if "SPDX-License-Identifier" not in (head := text[:_HEADER_CHARS]):
+        return repository
+    found = [_COMMENT_ENDS.sub("", match).strip() for match in _HEADER.findall(head)]
+    return normalised(" AND ".join(f"({expression})" for expression in found)) if all(found) else repository
+
+
+@lru_cache(maxsize=4096)
+def normalised(expression: str) -> str | None:
+    """An SPDX expression with current names; None for what is none. "LicenseRef-..." names pass, and no list has them.
+
+    "MIT/Apache-2.0", which Cargo once took, is read as OR.
+    """
+    expression = " OR ".join(part.strip() for part in expression.split("/")).strip()
+    if not expression:
+        return None
+    try:
+        tree = _spdx().parse(expression)
+        unknown = {str(key) for key in _spdx().unknown_license_keys(tree)}
+    except (ExpressionError, ValueError):
+        return None
+    if any(not key.startswith(("LicenseRef-", "DocumentRef-")) for key in unknown):
+        return None
+    return tree.render() if tree is not None else None
+
+
+@lru_cache(maxsize=4096)
+def is_allowed(expression: str, *, allowed: frozenset[str]) -> bool:
+    """Whether a list allows an expression: one side of OR suffices, AND needs all.
+
+    Exceptions ("WITH ...") only add permissions, so the licence before them decides.
+
+    Args:
+        expression: as `normalised` gives it.
+        allowed: SPDX names.
+    """
+    return _allows(_spdx().parse(expression), allowed)
+
+
+def _allows(tree: Any, allowed: frozenset[str]) -> bool:
+    if isinstance(tree, LicenseWithExceptionSymbol):
+        return tree.license_symbol.key in allowed
+    if isinstance(tree, LicenseSymbol):
+        return tree.key in allowed
+    verdicts = [_allows(part, allowed) for part in tree.args]
+    return any(verdicts) if tree.operator.strip() == "OR" else all(verdicts)
+
+
+def _symbols(expression: str) -> list[str]:
+    return [str(key) for key in _spdx().license_keys(_spdx().parse(expression))]
+
+
+def _base(name: str) -> str:
+    """A licence without what its text does not tell: GPL-3.0-only and GPL-3.0-or-later have one text."""
+    return name.removesuffix("-only").removesuffix("-or-later")
+
+
+@cache
+def _spdx() -> Any:
+    return get_spdx_licensing()
