@@ -90,8 +90,10 @@ def _declared(data: bytes) -> str | None:
 
 
 def _is_western(data: bytes) -> bool:
-    """Whether bytes beyond ASCII are few and stand alone, as accents, quotes and (c) do; scripts of two bytes to a
-    character come in runs of even length, other alphabets in words."""
+    """Whether bytes beyond ASCII are few and stand alone, as accents, quotes and (c) do.
+
+    Scripts of two bytes to a character come in runs of even length, other alphabets in words.
+    """
     runs = _HIGH_RUN.findall(data)
     high = sum(map(len, runs))
     single = sum(len(run) == 1 for run in runs)

@@ -48,14 +48,14 @@ class FilterSettings:
         keep_vendored: whether copies of other projects' code stay.
         keep_generated: whether code that programs wrote stays.
         most_lines: StarCoder2.
-        most_mean_line_chars: Codex; of lines that are not blank, in source languages only.
+        most_mean_line_chars: Codex; of lines that are not blank, in source languages only, and not in files shorter
+            than the longest line allowed.
         most_line_chars: Codex; in source languages only.
         most_encoded_chars: StarCoder2; the longest run of base64, hexadecimal or Unicode escapes.
         most_encoded_rate: StarCoder2; share of such runs.
         least_alphabetic_rate: StarCoder2; letters to characters that are no blanks.
         most_repeated_rate: share of lines that stood in the file before, blank and short ones aside. Gopher's limit
-            for prose is 0.30; code repeats itself more, so it holds for text and code has `most_repeated_code_rate`.
-        most_repeated_code_rate: the same for code; our choice, see `tests/benchmarks/corpus_filters.py`.
+            for web pages is 0.30; tests, changelogs and references of real projects reach 0.7, so this is ours.
     """
 
     most_bytes: int = 1 << 20
@@ -69,8 +69,7 @@ class FilterSettings:
     most_encoded_chars: int = 1024
     most_encoded_rate: float = 0.5
     least_alphabetic_rate: float = 0.25
-    most_repeated_rate: float = 0.30
-    most_repeated_code_rate: float = 0.75
+    most_repeated_rate: float = 0.75
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -140,20 +139,21 @@ class FileFilter:
         if language in SOURCE_LANGUAGES and language != "html":
             longest = max(map(len, lines))
             filled = len(lines) - lines.count("")
-            if generated.is_minified_name(path) or len(text) > settings.most_mean_line_chars * max(1, filled):
-                return "minified", f"{filled} lines of {len(text) / max(1, filled):.0f} characters"
+            mean = len(text) / max(1, filled)
+            if generated.is_minified_name(path) or (
+                mean > settings.most_mean_line_chars and len(text) > settings.most_line_chars
+            ):
+                return "minified", f"{filled} lines of {mean:.0f} characters"
             if longest > settings.most_line_chars:
                 return "long-line", str(longest)
-        return self._repeated(lines, language)
+        return self._repeated(lines)
 
-    def _repeated(self, lines: list[str], language: str) -> tuple[str, str] | None:
+    def _repeated(self, lines: list[str]) -> tuple[str, str] | None:
         counted = [line for line in lines if len(line) > _SHORT_LINE_CHARS]
         if len(counted) < _FEW_LINES:
             return None
         rate = 1 - len(set(counted)) / len(counted)
-        prose = language in TEXT_LANGUAGES
-        most = self.settings.most_repeated_rate if prose else self.settings.most_repeated_code_rate
-        return ("repeated-lines", f"{rate:.2f}") if rate > most else None
+        return ("repeated-lines", f"{rate:.2f}") if rate > self.settings.most_repeated_rate else None
 
     def _content(self, path: str, text: str, language: str) -> tuple[str, str] | None:
         settings = self.settings

@@ -214,7 +214,7 @@ def _xml(text: str) -> Iterator[str]:
     if _DOCTYPE.search(text):
         return
     root = ElementTree.fromstring(text)
-    names = []
+    names: list[str] = []
     for element in root.iter():
         tag, value = element.tag.rpartition("}")[2], (element.text or "").strip()
         if tag == "PackageLicenseExpression" or (tag == "license" and element.get("type") == "expression"):

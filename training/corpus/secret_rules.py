@@ -1,0 +1,186 @@
+"""What keys and tokens look like: detect-secrets' regular expressions, and those of services that it lacks.
+
+Every rule comes with hints, pieces of text in lower case of which any match has one. Looking for hints is fast, so
+expressions run on few lines; a test holds the result against detect-secrets on every line of real code.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from detect_secrets.plugins.artifactory import ArtifactoryDetector
+from detect_secrets.plugins.aws import AWSKeyDetector
+from detect_secrets.plugins.azure_storage_key import AzureStorageKeyDetector
+from detect_secrets.plugins.base import RegexBasedDetector
+from detect_secrets.plugins.basic_auth import BasicAuthDetector
+from detect_secrets.plugins.cloudant import CloudantDetector
+from detect_secrets.plugins.discord import DiscordBotTokenDetector
+from detect_secrets.plugins.github_token import GitHubTokenDetector
+from detect_secrets.plugins.gitlab_token import GitLabTokenDetector
+from detect_secrets.plugins.ibm_cloud_iam import IbmCloudIamDetector
+from detect_secrets.plugins.ibm_cos_hmac import IbmCosHmacDetector
+from detect_secrets.plugins.jwt import JwtTokenDetector
+from detect_secrets.plugins.mailchimp import MailchimpDetector
+from detect_secrets.plugins.npm import NpmDetector
+from detect_secrets.plugins.openai import OpenAIDetector
+from detect_secrets.plugins.pypi_token import PypiTokenDetector
+from detect_secrets.plugins.sendgrid import SendGridDetector
+from detect_secrets.plugins.slack import SlackDetector
+from detect_secrets.plugins.softlayer import SoftlayerDetector
+from detect_secrets.plugins.square_oauth import SquareOAuthDetector
+from detect_secrets.plugins.stripe import StripeDetector
+from detect_secrets.plugins.telegram_token import TelegramBotTokenDetector
+from detect_secrets.plugins.twilio import TwilioKeyDetector
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One kind of secret.
+
+    Attributes:
+        name: for reports.
+        kind: "key" or "password".
+        pattern: run on lines.
+        group: of the match that is the secret.
+        hints: of which a line with a match has one; empty for a pattern that is run on the whole text, which then
+            cannot cross the end of a line.
+        also: a text that such a line has besides.
+    """
+
+    name: str
+    kind: str
+    pattern: re.Pattern[str]
+    group: int = 0
+    hints: tuple[str, ...] = ()
+    also: str = ""
+
+
+_ASSIGNED = ("key", "pwd", "pass", "token")
+_PLUGINS: tuple[tuple[type[RegexBasedDetector], tuple[tuple[str, ...], ...]], ...] = (
+    (ArtifactoryDetector, (("akc",), tuple(f"ap{digit}" for digit in "0123456789abcdef"))),
+    (AWSKeyDetector, (("a3t", "abia", "acca", "akia", "asia"), ("aws",))),
+    (AzureStorageKeyDetector, (("accountkey=",),)),
+    (BasicAuthDetector, (("://",),)),
+    (CloudantDetector, (_ASSIGNED, _ASSIGNED, ("cloudant.com",), ("cloudant.com",))),
+    (DiscordBotTokenDetector, ((),)),
+    (GitHubTokenDetector, (("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),)),
+    (
+        GitLabTokenDetector,
+        (
+            ("glpat-", "gldt-", "glft-", "glsoat-", "glrt-"),
+            *(("gr1348941",), ("glcbt-",), ("glimt-",), ("glptt-",), ("glagent-",), ("gloas-",)),
+        ),
+    ),
+    (IbmCloudIamDetector, (_ASSIGNED,)),
+    (IbmCosHmacDetector, (("secret",),)),
+    (JwtTokenDetector, (("eyj",),)),
+    (MailchimpDetector, (("-us",),)),
+    (NpmDetector, ((":_authtoken",),)),
+    (OpenAIDetector, (("t3blbkfj",),)),
+    (PypiTokenDetector, (("pypi-ageichlwas5vcmc",), ("pypi-agendgvzdc5wexbplm9yzw",))),
+    (SendGridDetector, (("sg.",),)),
+    (SlackDetector, (("xoxa-", "xoxb-", "xoxp-", "xoxo-", "xoxs-", "xoxr-"), ("hooks.slack.com",))),
+    (SoftlayerDetector, (_ASSIGNED, ("softlayer",))),
+    (SquareOAuthDetector, (("sq0csp-",),)),
+    (StripeDetector, (("k_live_",),)),
+    (TelegramBotTokenDetector, ((),)),
+    (TwilioKeyDetector, (("ac",), ("sk",))),
+)
+"""Each plugin with the hints of each of its expressions. Left out: private keys, keywords and addresses, which are
+looked for elsewhere, and the two plugins for high entropy, which find hashes (see `secrets`)."""
+
+_FIRST_GROUP = frozenset(
+    {AWSKeyDetector, BasicAuthDetector, CloudantDetector, IbmCloudIamDetector, IbmCosHmacDetector, NpmDetector}
+    | {SoftlayerDetector}
+)
+_PASSWORDS = frozenset({BasicAuthDetector, CloudantDetector})
+_WHOLE_TEXT = frozenset({TwilioKeyDetector})
+"""Whose hints are in too many lines; the expressions begin with two letters, which makes them fast."""
+
+
+def of_detect_secrets() -> Iterator[Rule]:
+    """The rules of detect-secrets."""
+    for plugin, hints in _PLUGINS:
+        patterns = list(plugin().denylist)
+        if len(patterns) != len(hints):
+            raise RuntimeError(
+                f"Every expression of detect-secrets has hints; got {len(patterns)} of {plugin.__name__} and "
+                f"{len(hints)} hints. Complete the table in {__name__}."
+            )
+        for pattern, some in zip(patterns, hints, strict=True):
+            yield Rule(
+                name=plugin.secret_type,  # type: ignore[arg-type]
+                kind="password" if plugin in _PASSWORDS else "key",
+                pattern=pattern,
+                group=1 if plugin in _FIRST_GROUP and pattern.groups else 0,
+                hints=() if plugin in _WHOLE_TEXT else some,
+                also="@" if plugin is BasicAuthDetector else "",
+            )
+
+
+def _own(name: str, pattern: str, *hints: str, group: int = 0, kind: str = "key") -> Rule:
+    return Rule(name=name, kind=kind, pattern=re.compile(pattern), group=group, hints=hints)
+
+
+_VALUE = r"[\"']?([^\s\"';,&<>{}]{4,200})"
+_OTHERS: tuple[Rule, ...] = (
+    _own("Age", r"AGE-SECRET-KEY-1[0-9A-Z]{58}", "age-secret-key-1"),
+    _own("Anthropic", r"\bsk-ant-[\w-]{20,}", "sk-ant-"),
+    _own("Atlassian", r"\bATATT3[\w=-]{60,}", "atatt3"),
+    _own(
+        "AWS secret key",
+        r"(?i:aws|secret).{0,30}?(?i:key|secret|token)\W{1,6}(?<![\w/+])([A-Za-z0-9/+]{40})(?![\w/+=])",
+        *("aws", "secret"),
+        group=1,
+    ),
+    _own(
+        "Azure shared key", r"(?:SharedAccessKey|AccountKey)=([\w+/]{40,}={0,2})", "accesskey=", "accountkey=", group=1
+    ),
+    _own("Authorization", r"(?i:bearer)\s+([\w~+/.-]{20,}=*)", "bearer", group=1),
+    _own("Authorization", r"(?i:authorization)\W{1,6}(?i:basic)\s+([A-Za-z0-9+/]{12,}=*)", "authorization", group=1),
+    _own("Databricks", r"\bdapi[0-9a-f]{32}", "dapi"),
+    _own("DigitalOcean", r"\bdo[opr]_v1_[0-9a-f]{64}", "_v1_"),
+    _own("Discord webhook", r"discord(?:app)?\.com/api/webhooks/(\d+/[\w-]{60,})", "/api/webhooks/", group=1),
+    _own("Docker Hub", r"\bdckr_pat_[\w-]{20,}", "dckr_pat_"),
+    _own("Doppler", r"\bdp\.(?:pt|st|ct|sa)\.\w{40,}", "dp."),
+    _own("Figma", r"\bfigd_[\w-]{30,}", "figd_"),
+    _own("GitHub fine-grained", r"\bgithub_pat_\w{36,}", "github_pat_"),
+    _own("GitLab", r"\bglpat-[\w.-]{20,}", "glpat-"),
+    _own("Google API", r"\bAIza[\w-]{35}(?![\w-])", "aiza"),
+    _own("Google OAuth", r"\bGOCSPX-[\w-]{28}|\bya29\.[\w-]{20,}", "gocspx-", "ya29."),
+    _own("Hashicorp Vault", r"\bhv[sb]\.[\w-]{24,}", "hvs.", "hvb."),
+    _own("Hugging Face", r"\bhf_[A-Za-z0-9]{30,}", "hf_"),
+    _own("Linear", r"\blin_api_\w{40}", "lin_api_"),
+    _own("Mailgun", r"\bkey-[0-9a-f]{32}\b", "key-"),
+    _own("New Relic", r"\bNRAK-[A-Z0-9]{27}", "nrak-"),
+    _own("npm", r"\bnpm_[A-Za-z0-9]{36}", "npm_"),
+    _own("OpenAI", r"\bsk-(?:proj|svcacct|admin|or-v1)-[\w-]{20,}|\bsk-[A-Za-z0-9]{48}\b", "sk-"),
+    _own("Postman", r"\bPMAK-[0-9a-f]{24}-[0-9a-f]{34}", "pmak-"),
+    _own("PyPI", r"\bpypi-AgE[\w-]{50,}", "pypi-age"),
+    _own("Shopify", r"\bshp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}", "shpat_", "shpca_", "shppa_", "shpss_"),
+    _own("Slack", r"\bxox[a-z]-[\w-]{10,}|\bxapp-\d-[\w-]{10,}", "xox", "xapp-"),
+    _own("Square", r"\bsq0(?:atp|csp|idp)-[\w-]{22,43}", "sq0"),
+    _own("Stripe", r"\b[rs]k_(?:live|test)_[0-9a-zA-Z]{16,}|\bwhsec_[\w+/]{24,}", "k_live_", "k_test_", "whsec_"),
+    _own("Twitter", r"\bAAAAAAAAAAAAAAAAAAAAA[\w%]{30,}", "aaaaaaaaaaaaaaaaaaaaa"),
+    _own(
+        "Connection string",
+        r"(?i)(?:server|data source|host|user id|uid|user|username|database|dbname)\s*=[^\n]{1,300}?[;\s]"
+        rf"(?:password|pwd)\s*=\s*{_VALUE}",
+        *("password", "pwd"),
+        group=1,
+        kind="password",
+    ),
+    _own(
+        "Connection string",
+        rf"(?i)[\"'\s;](?:password|pwd)\s*=\s*{_VALUE};[^\n]{{0,300}}?(?:server|data source|user id|uid|database)\s*=",
+        *("password", "pwd"),
+        group=1,
+        kind="password",
+    ),
+)
+"""By the prefixes that the services document for their keys."""
+
+
+def all_rules() -> tuple[Rule, ...]:
+    """Every rule."""
+    return (*of_detect_secrets(), *_OTHERS)
