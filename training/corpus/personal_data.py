@@ -2,11 +2,12 @@
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import phonenumbers
 
 from training.corpus.secret_search import Finding
+from training.corpus.text_views import Views
 
 _EMAIL = re.compile(
     r"(?<![\w.+%/@-])([A-Za-z0-9][\w.+%-]{0,63})@((?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,18})"
@@ -27,11 +28,14 @@ _EXAMPLE_DOMAIN = re.compile(
     r"(.*\.)?((example|test|invalid|localhost|local)(\.\w+)?|(domain|foo|bar|foobar|baz|acme|mail|email|host|server|"
     r"site|somewhere|yourdomain|mydomain|company|xyz|abc|a|b|x|y|z)\.(com|org|net|edu))"
 )
+_NO_ADDRESSES = frozenset({"openssh.com", "libssh.org", "lysator.liu.se"})
+"""Domains in names of SSH algorithms (RFC 4251, section 6)."""
 _ROLE = frozenset({"git", "hg", "svn", "noreply", "no-reply", "donotreply", "do-not-reply", "user", "username", "you"})
 
 
-def emails(text: str, *, keep_examples: bool = True) -> Iterator[Finding]:
+def emails(views: Views, *, keep_examples: bool = True) -> Iterator[Finding]:
     """E-mail addresses. Examples are the reserved domains of RFC 2606 and their like, and senders that are no one."""
+    text = views.text
     position = text.find("@")
     done = 0
     while position >= 0:
@@ -47,7 +51,7 @@ def _is_email(local: str, domain: str, *, keep_examples: bool) -> bool:
     top = domain.rpartition(".")[2]
     if not (top.islower() or domain.isupper()) or (len(top) > 2 and top.lower() not in _TOP_LEVEL):
         return False
-    if local.endswith(".") or ".." in local:
+    if local.endswith(".") or ".." in local or domain in _NO_ADDRESSES:
         return False
     example = local.lower() in _ROLE or _EXAMPLE_DOMAIN.fullmatch(domain.lower())
     return not (keep_examples and example)
@@ -55,6 +59,8 @@ def _is_email(local: str, domain: str, *, keep_examples: bool) -> bool:
 
 _IPV4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}:(?:[0-9A-Fa-f]{0,4}:){1,6}[0-9A-Fa-f]{1,4}(?![\w:.])")
+_IPV4_SHAPE = re.compile(rb"0\.0{1,3}\.0{1,3}\.0")
+_IPV6_SHAPE = re.compile(rb":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]")
 _VERSION = re.compile(
     r"(version|release|\bv|\brev|firmware|build|oid|section|chapter|chrome/|safari/|firefox/|[=<>~!]=)[\w\s\"'=:(,/]{0,20}$",
     re.IGNORECASE,
@@ -63,20 +69,33 @@ _EXAMPLE_ADDRESSES = frozenset({"8.8.8.8", "8.8.4.4", "1.1.1.1", "1.0.0.1", "9.9
 """Public resolvers, which stand for "some address" in examples."""
 
 
-def ip_addresses(text: str, *, keep_examples: bool = True) -> Iterator[Finding]:
+def ip_addresses(views: Views, *, keep_examples: bool = True) -> Iterator[Finding]:
     """Public addresses; private, loopback and documentation ranges are no one's.
 
     Four small numbers are a version or an object identifier more often than an address: at least one number is above
     31, no number has a leading zero, and the text before must not speak of a version.
     """
-    for match in _IPV4.finditer(text):
+    text = views.text
+    for match in _around(_IPV4, views, _IPV4_SHAPE.finditer(views.digits), before=3, after=4):
         if _is_public_ipv4(match[0], before=text[max(0, match.start() - 30) : match.start()]) and not (
             keep_examples and match[0] in _EXAMPLE_ADDRESSES
         ):
             yield Finding(start=match.start(), end=match.end(), kind="ip", rule="IPv4")
-    for match in _IPV6.finditer(text):
+    for match in _around(_IPV6, views, _IPV6_SHAPE.finditer(views.plain), before=5, after=40):
         if _is_global(match[0]):
             yield Finding(start=match.start(), end=match.end(), kind="ip", rule="IPv6")
+
+
+def _around(
+    pattern: re.Pattern[str], views: Views, places: Iterable[re.Match[bytes]], *, before: int, after: int
+) -> Iterator[re.Match[str]]:
+    """Matches of `pattern` that begin at most `before` characters ahead of a place, each once."""
+    done = 0
+    for place in places:
+        match = pattern.search(views.text, max(done, place.start() - before), place.end() + after)
+        if match and match.start() <= place.start():
+            done = match.end()
+            yield match
 
 
 def _is_public_ipv4(address: str, *, before: str) -> bool:
@@ -98,39 +117,45 @@ def _is_global(address: str) -> bool:
 
 
 _INTERNATIONAL = re.compile(r"(?<![\w+)\].])\+[1-9](?:[ ().\-/]{0,2}\d){7,14}(?![\w.]?\d|\w)")
+_INTERNATIONAL_SHAPE = re.compile(rb"\+0")
 _NORTH_AMERICAN = re.compile(
     r"(?<![\w.+\-/])(?:1[ .-])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[-. ])[2-9]\d{2}[-. ]\d{4}(?![\w\-/]|\.\d)"
 )
+_NORTH_AMERICAN_SHAPE = re.compile(rb"000[-. ]0000")
 _TELEPHONE = re.compile(
-    r"(?i:\b(?:tel|phone|telephone|fax|mobile|cell|telefon|handy)\b[^\d\n+]{0,12})(\(?0?[\d(][\d ()./-]{6,18}\d)"
+    r"(?i:\b(?:tel|phone|telephone|fax|mobile|telefon)\b[^\d\n+]{0,12})(\(?0?[\d(][\d ()./-]{6,18}\d)(?![\w-])"
 )
-_SEPARATED = re.compile(r"\D")
+_TELEPHONE_HINTS = (b"tel", b"phone", b"fax", b"mobile")
 
 
-def phones(text: str, *, keep_examples: bool = True, region: str = "US") -> Iterator[Finding]:
+def phones(views: Views, *, keep_examples: bool = True, region: str = "US") -> Iterator[Finding]:
     """Telephone numbers that the numbering plans know (phonenumbers): with "+", North American, or after "tel:".
 
     Args:
-        text: of a file.
-        keep_examples: whether numbers with 555 and rows such as 123 456 are left.
+        views: of a file's text.
+        keep_examples: whether numbers with 555 and rows such as 123456 are left.
         region: for numbers after "tel:", "phone" and the like that have no country.
     """
-    if "+" in text:
-        yield from _valid(_INTERNATIONAL, text, region=None, keep_examples=keep_examples)
-    yield from _valid(_NORTH_AMERICAN, text, region="US", keep_examples=keep_examples)
-    yield from _valid(_TELEPHONE, text, region=region, keep_examples=keep_examples)
+    places = _INTERNATIONAL_SHAPE.finditer(views.digits)
+    for match in _around(_INTERNATIONAL, views, places, before=0, after=45):
+        if _is_phone(match[0], region=None, keep_examples=keep_examples):
+            yield Finding(start=match.start(), end=match.end(), kind="phone", rule="international")
+    places = _NORTH_AMERICAN_SHAPE.finditer(views.digits)
+    for match in _around(_NORTH_AMERICAN, views, places, before=8, after=2):
+        if _is_phone(match[0], region="US", keep_examples=keep_examples):
+            yield Finding(start=match.start(), end=match.end(), kind="phone", rule="North American")
+    for offset, line in views.windows("lower", _TELEPHONE_HINTS):
+        for match in _TELEPHONE.finditer(line):
+            if _is_phone(match[1], region=region, keep_examples=keep_examples):
+                yield Finding(start=offset + match.start(1), end=offset + match.end(1), kind="phone", rule="named")
 
 
-def _valid(pattern: re.Pattern[str], text: str, *, region: str | None, keep_examples: bool) -> Iterator[Finding]:
-    for match in pattern.finditer(text):
-        written = match[pattern.groups]
-        try:
-            number = phonenumbers.parse(written, region)
-        except phonenumbers.NumberParseException:
-            continue
-        if not phonenumbers.is_valid_number(number) or (keep_examples and _is_example(number)):
-            continue
-        yield Finding(start=match.start(pattern.groups), end=match.end(), kind="phone", rule="telephone")
+def _is_phone(written: str, *, region: str | None, keep_examples: bool) -> bool:
+    try:
+        number = phonenumbers.parse(written, region)
+    except phonenumbers.NumberParseException:
+        return False
+    return phonenumbers.is_valid_number(number) and not (keep_examples and _is_example(number))
 
 
 def _is_example(number: phonenumbers.PhoneNumber) -> bool:

@@ -10,14 +10,11 @@ from detect_secrets.plugins.jwt import JwtTokenDetector
 from detect_secrets.util.filetype import determine_file_type
 
 from training.corpus.secret_rules import Rule, all_rules
-
-WINDOW_CHARS = 4096
-"""Longer lines are searched in overlapping windows: some expressions take time by the square of the length."""
-_OVERLAP_CHARS = 1024
+from training.corpus.text_views import Views
 
 _JWT = JwtTokenDetector.secret_type
 _JWT_REST = re.compile(r"[\w.=-]*")
-_KEYWORD_HINTS = ("key", "pass", "pwd", "secret", "contrase")
+_KEYWORD_HINTS = (b"key", b"pass", b"pwd", b"secret", b"contrase")
 _KEYWORD = re.compile(keyword.DENYLIST_REGEX, re.IGNORECASE)
 
 
@@ -39,84 +36,36 @@ class Finding:
 
 
 class SecretSearch:
-    """Compiled once, then a pure function of (text, path)."""
+    """Compiled once, then a pure function of text and path."""
 
     def __init__(self) -> None:
-        self._whole = tuple(rule for rule in all_rules() if not rule.hints)
-        by_hints: dict[tuple[str, ...], list[Rule]] = {}
+        by_hints: dict[tuple[str, tuple[bytes, ...]], list[Rule]] = {}
         for rule in all_rules():
-            if rule.hints:
-                by_hints.setdefault(rule.hints, []).append(rule)
+            by_hints.setdefault((rule.view, rule.hints), []).append(rule)
         self._by_hints = by_hints
 
-    def candidates(self, text: str, *, path: str) -> Iterator[tuple[Finding, str]]:
+    def candidates(self, views: Views, *, path: str) -> Iterator[tuple[Finding, str]]:
         """Everything that a rule matches, with the line or window around it; the same place may come twice."""
-        lower = lowered(text)
-        hinted = _Hinted(text, lower)
-        for rule in self._whole:
-            for match in rule.pattern.finditer(text):
-                yield _finding(match, rule, offset=0), match[0]
-        for hints, rules in self._by_hints.items():
-            for offset, line in hinted.windows(hints):
+        for (view, hints), rules in self._by_hints.items():
+            for offset, line in views.windows(view, hints):
                 for rule in rules:
                     if rule.also in line:
                         for match in rule.pattern.finditer(line):
-                            yield _extended(_finding(match, rule, offset=offset), text), line
-        yield from _private_keys(text, lower)
-        yield from _keywords(hinted, path)
+                            yield _extended(_finding(match, rule, offset=offset), views.text), line
+        yield from _private_keys(views)
+        yield from _keywords(views, path)
 
-    def findings(self, text: str, *, path: str, keep_examples: bool = True) -> Iterator[Finding]:
+    def findings(self, views: Views, *, path: str, keep_examples: bool = True) -> Iterator[Finding]:
         """What is credible among the candidates.
 
         Args:
-            text: of a file.
+            views: of a file's text.
             path: whose ending decides how passwords are assigned in the language.
             keep_examples: whether values made for documentation are left.
         """
-        for finding, line in self.candidates(text, path=path):
-            if credible(text[finding.start : finding.end], finding, line=line, keep_examples=keep_examples):
+        for finding, line in self.candidates(views, path=path):
+            if credible(views.text[finding.start : finding.end], finding, line=line, keep_examples=keep_examples):
                 yield finding
-
-
-def lowered(text: str) -> str:
-    """Lower case of the same length: "İ" and a few others would grow."""
-    lower = text.lower()
-    if len(lower) == len(text):
-        return lower
-    return "".join(character.lower() if character.isascii() else character for character in text)
-
-
-class _Hinted:
-    """Lines of a text that have one of some hints, each hint looked for once."""
-
-    def __init__(self, text: str, lower: str) -> None:
-        self._text = text
-        self._lower = lower
-        self._lines: dict[str, list[tuple[int, int]]] = {}
-
-    def windows(self, hints: tuple[str, ...]) -> Iterator[tuple[int, str]]:
-        """Offsets and texts, in order, each line once; long lines in pieces."""
-        lines = {line for hint in hints for line in self._with(hint)}
-        for start, end in sorted(lines):
-            if end - start <= WINDOW_CHARS:
-                yield start, self._text[start:end]
-            else:
-                for offset in range(start, end, WINDOW_CHARS - _OVERLAP_CHARS):
-                    yield offset, self._text[offset : min(end, offset + WINDOW_CHARS)]
-
-    def _with(self, hint: str) -> list[tuple[int, int]]:
-        if hint not in self._lines:
-            self._lines[hint] = list(self._find(hint))
-        return self._lines[hint]
-
-    def _find(self, hint: str) -> Iterator[tuple[int, int]]:
-        position = self._lower.find(hint)
-        while position >= 0:
-            start = self._text.rfind("\n", 0, position) + 1
-            end = self._text.find("\n", position)
-            end = len(self._text) if end < 0 else end
-            yield start, end
-            position = self._lower.find(hint, end)
 
 
 def _finding(match: re.Match[str], rule: Rule, *, offset: int) -> Finding:
@@ -138,9 +87,10 @@ _PRIVATE_KEY_CHARS = 20_000
 _KEY_MATERIAL = re.compile(r"(?:[A-Za-z0-9+/]|(?<!\\)/){20,}={0,2}")
 
 
-def _private_keys(text: str, lower: str) -> Iterator[tuple[Finding, str]]:
+def _private_keys(views: Views) -> Iterator[tuple[Finding, str]]:
     """The base64 between a private key's head and foot, line by line, so that quotes and joins around it stay."""
-    if "private key" not in lower and "putty-user-key" not in lower:
+    text = views.text
+    if b"PRIVATE KEY" not in views.plain and b"PuTTY-User-Key" not in views.plain:
         return
     for head in _PRIVATE_KEY.finditer(text):
         foot = _PRIVATE_KEY_END.search(text, head.end(), head.end() + _PRIVATE_KEY_CHARS)
@@ -151,10 +101,10 @@ def _private_keys(text: str, lower: str) -> Iterator[tuple[Finding, str]]:
             yield Finding(start=match.start(), end=match.end(), kind="private-key", rule="Private Key"), match[0]
 
 
-def _keywords(hinted: _Hinted, path: str) -> Iterator[tuple[Finding, str]]:
+def _keywords(views: Views, path: str) -> Iterator[tuple[Finding, str]]:
     """Values assigned to names such as password, as detect-secrets' KeywordDetector finds them for the file's type."""
     patterns = keyword.REGEX_BY_FILETYPE.get(determine_file_type(path), keyword.QUOTES_REQUIRED_DENYLIST_REGEX_TO_GROUP)
-    for offset, line in hinted.windows(_KEYWORD_HINTS):
+    for offset, line in views.windows("lower", _KEYWORD_HINTS):
         if _KEYWORD.search(line):
             for pattern, group in patterns.items():
                 for match in pattern.finditer(line):

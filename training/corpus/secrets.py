@@ -15,6 +15,7 @@ from typing import Literal
 from training.corpus import personal_data
 from training.corpus.document import Document, Dropped
 from training.corpus.secret_search import Finding, SecretSearch
+from training.corpus.text_views import Views
 
 Action = Literal["redact", "drop", "keep"]
 KINDS = ("private-key", "key", "password", "email", "phone", "ip")
@@ -115,17 +116,17 @@ class Scrubber:
         return best
 
     def _all(self, document: Document) -> Iterator[Finding]:
-        text, keep = document.text, self.settings.keep_examples
+        views, keep = Views(document.text), self.settings.keep_examples
         if any(self._action(kind) != "keep" for kind in SECRETS):
-            for finding in self._search.findings(text, path=document.path, keep_examples=keep):
+            for finding in self._search.findings(views, path=document.path, keep_examples=keep):
                 if self._action(finding.kind) != "keep":
                     yield finding
         if self._action("email") != "keep":
-            yield from personal_data.emails(text, keep_examples=keep)
+            yield from personal_data.emails(views, keep_examples=keep)
         if self._action("ip") != "keep":
-            yield from personal_data.ip_addresses(text, keep_examples=keep)
+            yield from personal_data.ip_addresses(views, keep_examples=keep)
         if self._action("phone") != "keep":
-            yield from personal_data.phones(text, keep_examples=keep, region=self.settings.region)
+            yield from personal_data.phones(views, keep_examples=keep, region=self.settings.region)
 
     def _action(self, kind: str) -> Action:
         return self.settings.actions.get(kind, "redact")

@@ -92,8 +92,11 @@ def _tar_member(info: tarfile.TarInfo, stream: ForwardStream) -> Member:
 
 
 def _read_tar_member(info: tarfile.TarInfo, *, stream: ForwardStream) -> bytes:
-    stream.seek(info.offset_data)
-    data = stream.read(info.size)
+    try:
+        stream.seek(info.offset_data)
+        data = stream.read(info.size)
+    except UNPACKING_ERRORS as error:
+        raise BrokenArchiveError(str(error)) from error
     if len(data) < info.size:
         raise BrokenArchiveError(f"{info.name!r} ends after {len(data)} of {info.size} bytes")
     return data
