@@ -1,0 +1,154 @@
+"""Documents to an example: what is infilled, where, and in which layout; and the exact documents back.
+
+Everything random follows from the corpus seed, a document's id and place, and the epoch: neither the order of reading
+nor the number of workers matters. Works on characters, before any tokenizer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from keras_codegemma import fim
+from keras_codegemma.fim import Sentinel
+from training.corpus import spans
+from training.corpus.document import Document
+from training.corpus.examples import Example, Fragment, Piece, WrittenFile, parts, read_files
+
+MiddleNodes = Callable[[Document], Sequence[spans.Range]]
+"""Character ranges of the whole syntax nodes of a document that a middle may cover."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfillSettings:
+    """How examples are infilled.
+
+    Attributes:
+        fim_rate: chance that a target file is infilled. CodeGemma: 0.8; 0.9 in 2B 1.1 (arXiv 2406.11409).
+        spm_rate: chance of the layout "spm" where a file is infilled. CodeGemma's model card: half of them.
+        context_rate: chance that an example is whole files before one target, the last file. In all others every
+            file is a target, as in the report's figure 2. No share is published.
+        span_weights: which spans become middles.
+        max_lines: the most lines of a span of the kind `lines`.
+
+    Raises:
+        ValueError: a rate outside [0, 1], or `max_lines` below 1.
+    """
+
+    fim_rate: float = 0.8
+    spm_rate: float = 0.5
+    context_rate: float = 0.5
+    span_weights: spans.SpanWeights = field(default_factory=spans.SpanWeights)
+    max_lines: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("fim_rate", "spm_rate", "context_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1]; got {getattr(self, name)}. Give a chance such as 0.5.")
+        if self.max_lines < 1:
+            raise ValueError(f"max_lines must be at least 1; got {self.max_lines}. Give a number of lines.")
+
+
+def transform(
+    fragments: Sequence[Fragment],
+    *,
+    settings: InfillSettings,
+    seed: int,
+    epoch: int,
+    middle_nodes: MiddleNodes | None = None,
+) -> Example:
+    """Writes documents of one repository as one example.
+
+    Args:
+        fragments: in the order they are to be read, at least one.
+        settings: rates and spans.
+        seed: of the corpus.
+        epoch: another epoch has other spans and layouts.
+        middle_nodes: gives the syntax nodes of a document; None for no syntax.
+
+    Raises:
+        ValueError: no fragments, or a path that is no single line of text.
+    """
+    if not fragments:
+        raise ValueError("An example must have at least one document; got none. Leave empty groups out.")
+    rng = _rng(fragments[-1], seed=seed, epoch=epoch, use="shape")
+    is_context = rng.random() < settings.context_rate
+    files = []
+    for index, fragment in enumerate(fragments):
+        if is_context and index < len(fragments) - 1:
+            files.append(_written_whole(fragment, role="context"))
+        else:
+            rng = _rng(fragment, seed=seed, epoch=epoch, use="span")
+            files.append(_target(fragment, settings=settings, rng=rng, middle_nodes=middle_nodes))
+    return Example(files=tuple(files), shape="context" if is_context else "files")
+
+
+def undo(example: Example) -> tuple[tuple[str, str], ...]:
+    """(path, text) of every fragment, read from the pieces alone."""
+    return read_files(parts(example.pieces()))
+
+
+def can_be_infilled(text: str) -> bool:
+    """Whether a text has a character to fill in; files of blanks alone are left whole."""
+    return not (not text or text.isspace())
+
+
+def _rng(fragment: Fragment, *, seed: int, epoch: int, use: str) -> Random:
+    return Random(f"{seed}/{epoch}/{fragment.document.id}/{fragment.start}/{use}")
+
+
+def _target(
+    fragment: Fragment, *, settings: InfillSettings, rng: Random, middle_nodes: MiddleNodes | None
+) -> WrittenFile:
+    # Both are drawn whatever they decide, so that changing one rate leaves the other's draws as they were.
+    is_infilled = rng.random() < settings.fim_rate
+    layout = "spm" if rng.random() < settings.spm_rate else "psm"
+    text = fragment.text
+    if not (is_infilled and can_be_infilled(text)):
+        return _written_whole(fragment, role="target")
+    span = spans.choose(
+        text,
+        weights=settings.span_weights,
+        rng=rng,
+        nodes=lambda: _nodes_within(fragment, middle_nodes),
+        max_lines=settings.max_lines,
+    )
+    prefix, middle, suffix = text[: span.start], text[span.start : span.end], text[span.end :]
+    written = fim.format(prefix, suffix, layout=layout, middle=middle, path=fragment.document.path)
+    return WrittenFile(
+        fragment=fragment, role="target", layout=layout, span_kind=span.kind, pieces=_as_pieces(written)
+    )
+
+
+def _written_whole(fragment: Fragment, *, role: str) -> WrittenFile:
+    # Path line and text are one piece, so that they are tokenized like a context file of a prompt (`fim.format`).
+    piece = Piece(kind="file", text=fim.path_line(fragment.document.path) + fragment.text)
+    return WrittenFile(fragment=fragment, role=role, layout=None, span_kind=None, pieces=(piece,))
+
+
+def _nodes_within(fragment: Fragment, middle_nodes: MiddleNodes | None) -> Sequence[spans.Range]:
+    if middle_nodes is None:
+        return ()
+    nodes = middle_nodes(fragment.document)
+    if fragment.is_whole:
+        return nodes
+    first, last = fragment.start, fragment.end
+    return [(start - first, end - first) for start, end in nodes if first <= start and end <= last]
+
+
+def _as_pieces(written: Sequence[fim.Part]) -> tuple[Piece, ...]:
+    """Names each text after the sentinel before it."""
+    kinds = {
+        None: "path",
+        Sentinel.FIM_PREFIX: "prefix",
+        Sentinel.FIM_SUFFIX: "suffix",
+        Sentinel.FIM_MIDDLE: "middle",
+    }
+    pieces: list[Piece] = []
+    last: Sentinel | None = None
+    for part in written:
+        if isinstance(part, Sentinel):
+            last = part
+            pieces.append(Piece(kind="control", text=part.value))
+        else:
+            pieces.append(Piece(kind=kinds[last], text=part))
+    return tuple(pieces)
