@@ -33,7 +33,7 @@ class NotTextError(ValueError):
         self.reason = reason
 
 
-def decode(data: bytes, *, path: str = "") -> str:
+def decode(data: bytes) -> str:
     """The text of a file, without a byte order mark; line ends stay.
 
     Raises:

@@ -91,7 +91,7 @@ class FileFilter:
         if reason := self._by_name_and_size(raw, language):
             return _dropped(raw, language, raw.licence, *reason)
         try:
-            text = decode(raw.data, path=raw.path)
+            text = decode(raw.data)
         except NotTextError as error:
             return _dropped(raw, language, raw.licence, error.reason, str(error))
         licence = licences.of_file(text, repository=raw.licence)
@@ -195,7 +195,7 @@ _DIGITS = b"0123456789"
 _DIGITS_OF_TABLES = 0.15
 """A table of bytes as "0x1f, " has about 1 digit and a half in 6 characters, so below this none covers half a file."""
 _BASE64 = re.compile(r"[a-zA-Z0-9+/\n=]{64,}")
-_HEXADECIMAL = re.compile(r"(?:\b(?:0x|\\x)?[0-9a-fA-F]{2}(?:,|\b\s*)){8,}")
+_HEXADECIMAL = re.compile(r"(?:(?:\b0x|\\x|\b)[0-9a-fA-F]{2}[,\s]*){8,}")
 _ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{4}){8,}")
 
 

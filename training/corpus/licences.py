@@ -26,7 +26,9 @@ PERMISSIVE = frozenset(
 )
 """Licences that ask for notices at most; a selection from the Blue Oak Council's list of permissive licences."""
 
-_HEADER = re.compile(r"SPDX-License-Identifier:[ \t]*([^\r\n]*)")
+_HEADER = re.compile(
+    r"^[^\w\n]{0,12}(?:rem |dnl )?SPDX-License-Identifier:[ \t]*([^\r\n]*)", re.MULTILINE | re.IGNORECASE
+)
 _HEADER_CHARS = 4096
 _COMMENT_ENDS = re.compile(r"(\*/|-->|--%>|#\}|[\"'])+\s*$")
 
@@ -67,7 +69,7 @@ def of_file(text: str, *, repository: str | None) -> str | None:
     if "SPDX-License-Identifier" not in (head := text[:_HEADER_CHARS]):
         return repository
     found = [_COMMENT_ENDS.sub("", match).strip() for match in _HEADER.findall(head)]
-    return normalised(" AND ".join(f"({expression})" for expression in found)) if all(found) else repository
+    return normalised(" AND ".join(f"({expression})" for expression in found)) if any(found) else repository
 
 
 @lru_cache(maxsize=4096)
@@ -82,8 +84,8 @@ def normalised(expression: str) -> str | None:
     try:
         tree = _spdx().parse(expression)
         unknown = {str(key) for key in _spdx().unknown_license_keys(tree)}
-    except (ExpressionError, ValueError):
-        return None
+    except (ExpressionError, ValueError, IndexError, TypeError, AttributeError):
+        return None  # the parser fails in these ways on "()" and the like
     if any(not key.startswith(("LicenseRef-", "DocumentRef-")) for key in unknown):
         return None
     return tree.render() if tree is not None else None

@@ -45,6 +45,7 @@ class Rule:
         hints: of which a line with a match has one.
         view: in which they are looked for, of `text_views.Views`.
         also: a text that such a line has besides.
+        delimiters: characters that the match may have at its ends and that are no part of the secret.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Rule:
     hints: tuple[bytes, ...]
     view: str
     also: str = ""
+    delimiters: str = ""
 
 
 _Hints = tuple[str, ...]
@@ -118,6 +120,7 @@ def of_detect_secrets() -> Iterator[Rule]:
                 hints=tuple(hint.encode() for hint in some),
                 view=_VIEWS.get(plugin, _view(pattern)),
                 also="@" if plugin is BasicAuthDetector else "",
+                delimiters=' \t\r\n=:"' if plugin is ArtifactoryDetector else "",
             )
 
 

@@ -70,6 +70,10 @@ class SecretSearch:
 
 def _finding(match: re.Match[str], rule: Rule, *, offset: int) -> Finding:
     start, end = match.span(rule.group)
+    if rule.delimiters:
+        value = match[rule.group]
+        start += len(value) - len(value.lstrip(rule.delimiters))
+        end -= len(value) - len(value.rstrip(rule.delimiters))
     return Finding(start=offset + start, end=offset + end, kind=rule.kind, rule=rule.name)
 
 

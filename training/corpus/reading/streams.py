@@ -87,6 +87,16 @@ class ForwardStream:
             raise ArchiveBombError(f"unpacks to more than {self._most} bytes")
 
 
+class _Steps:
+    """Reads in single steps: a read of many that meets a damaged place would lose what it had so far."""
+
+    def __init__(self, source: gzip.GzipFile | bz2.BZ2File) -> None:
+        self._source = source
+
+    def read(self, size: int, /) -> bytes:
+        return self._source.read1(size)
+
+
 class _XzReader:
     """`lzma.LZMAFile` with a limit on memory, which it does not offer."""
 
@@ -115,9 +125,9 @@ def unpacked(path: Path) -> Iterator[Readable]:
 
 def _unpack(file: io.BufferedReader, magic: bytes, stack: ExitStack) -> Readable:
     if magic.startswith(b"\x1f\x8b"):
-        return cast(Readable, stack.enter_context(gzip.GzipFile(fileobj=file)))
+        return _Steps(stack.enter_context(gzip.GzipFile(fileobj=file)))
     if magic.startswith(b"BZh"):
-        return cast(Readable, stack.enter_context(bz2.BZ2File(file)))
+        return _Steps(stack.enter_context(bz2.BZ2File(file)))
     if magic == b"\xfd7zXZ\x00":
         return _XzReader(file)
     if magic.startswith(b"\x28\xb5\x2f\xfd"):

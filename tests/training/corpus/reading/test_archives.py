@@ -251,13 +251,13 @@ def test_a_zip_member_that_unpacks_to_more_than_it_states_is_not_unpacked(tmp_pa
     assert peak < 4 << 20
 
 
-def test_a_long_name_of_a_gigabyte_is_a_bomb(tmp_path: Path):
+def test_a_name_of_64_mb_is_a_bomb(tmp_path: Path):
     info = tarfile.TarInfo("././@LongLink")
-    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1 << 30
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 64 << 20
     path = tmp_path / "p.tar"
     with path.open("wb") as file:
         file.write(tar_bytes({"before": b"1"})[:1024] + info.tobuf())
-        file.truncate(1 << 30)
+        file.truncate(65 << 20)
     files, dropped = read(path)
     assert files == {"before": b"1"}
     assert reasons(dropped) == {"archive-bomb": 1}
