@@ -26,15 +26,15 @@ ROWS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"layers", "sampling"}),
     frozenset({"kernels", "cache", "tokenizer", "tensorflow_tokenizer", "vocabulary", "distribution"}),
-    frozenset({"axes", "config", "fim", "chat", "stopping", "neighbours"}),
+    frozenset({"axes", "config", "fim", "chat", "stopping", "neighbours", "user_cache"}),
 )
 APART = frozenset({"evaluation", "serving", "hub"})
 """Never import each other."""
 
-PLAIN = frozenset({"fim", "chat", "stopping", "neighbours"})
+PLAIN = frozenset({"fim", "chat", "stopping", "neighbours", "user_cache"})
 """Import nothing but the standard library and each other."""
 
-KERAS_FREE = frozenset({"axes", "kernels", "config", "fim", "chat", "stopping", "neighbours"})
+KERAS_FREE = frozenset({"axes", "kernels", "config", "fim", "chat", "stopping", "neighbours", "user_cache"})
 
 HEAVY = frozenset({"tensorflow", "tensorflow_text", "torch", "transformers", "keras_hub", "keras_nlp"})
 """Left to the modules in `ALLOWED_HEAVY`, so that no inference path has them."""

@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from keras_codegemma.user_cache import cache_folder
+
 
 def prepare_process() -> None:
     """Sets variables that JAX reads at its import, and how log records and odd characters are printed.
@@ -25,23 +27,6 @@ def prepare_process() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character shows a question mark instead of ending the command.
         stream.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def cache_folder() -> Path:
-    """The platform's folder for files that can be made again, with a folder of ours in it.
-
-    `$XDG_CACHE_HOME` where it is set, else `~/.cache`; `~/Library/Caches` on macOS; `%LOCALAPPDATA%` on Windows.
-    """
-    xdg = os.environ.get("XDG_CACHE_HOME")
-    if xdg and Path(xdg).is_absolute():  # others are to be ignored, says the XDG base directory specification
-        base = Path(xdg)
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        base = Path.home() / ".cache"
-    return base / "keras_codegemma"
 
 
 def _writable(folder: Path) -> Path | None:

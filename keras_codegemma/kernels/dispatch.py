@@ -1,0 +1,173 @@
+"""Which implementation of an operation runs: the first that can on each platform, or the one that was named.
+
+An operation is a list of implementations, best first, the last of which is the plain reference that runs anywhere.
+Platforms are told apart when a program is lowered, not when it is traced, so a program traced on a machine without an
+accelerator can be compiled for one. What was taken on this machine's own platform, and why not the others, is logged
+once for each operation and reason.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+
+_LOGGER = logging.getLogger(__name__)
+
+REFERENCE = "reference"
+PLATFORMS = ("cpu", "tpu", "cuda", "rocm")
+
+OPERATIONS: "dict[str, Operation]" = {}
+"""Every operation that was declared, by name."""
+
+# A part of jit's cache keys, so that a function traced under one choice is traced again under another.
+_asked_for = jax.make_user_context(default_value=None)
+_logged: set[str] = set()
+
+
+def using(implementation: str | None) -> AbstractContextManager[Any]:
+    """Within it every operation runs this implementation, unless a call names its own.
+
+    Args:
+        implementation: "reference", or None for the best.
+
+    Raises:
+        ValueError: another name; those differ from operation to operation.
+    """
+    if implementation not in (None, REFERENCE):
+        raise ValueError(
+            f"All operations together can take {REFERENCE!r} or None, the best of each; got {implementation!r}. "
+            "Name others at the single call."
+        )
+    return _asked_for(implementation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Implementation:
+    """One way to compute an operation.
+
+    Attributes:
+        name: what callers name it by.
+        platforms: where it can run at all.
+        supports: called with the operation's arguments (arrays or `ShapeDtypeStruct`s); None, or why it cannot.
+        run: called with the operation's arguments.
+    """
+
+    name: str
+    platforms: tuple[str, ...]
+    supports: Callable[..., str | None]
+    run: Callable[..., Any]
+
+    def refusal(self, platform: str, *arguments: Any, **options: Any) -> str | None:
+        """Why it cannot run there on these arguments, or None."""
+        if platform not in self.platforms:
+            return f"it is for {' and '.join(self.platforms)}, not {platform}"
+        return self.supports(*arguments, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What runs, and what does not.
+
+    Attributes:
+        taken: the implementation.
+        refused: the better ones by name, with the reason of each.
+    """
+
+    taken: Implementation
+    refused: Mapping[str, str]
+
+
+class Operation:
+    """A function with several implementations; declaring it enters it in `OPERATIONS`.
+
+    Args:
+        name: as in logs and tables.
+        implementations: best first; the last is the reference.
+    """
+
+    def __init__(self, name: str, *implementations: Implementation):
+        assert implementations[-1].name == REFERENCE
+        self.name = name
+        self.implementations = implementations
+        OPERATIONS[name] = self
+
+    def choose(self, platform: str, *arguments: Any, **options: Any) -> Choice:
+        """The first implementation that can run on a platform."""
+        refused: dict[str, str] = {}
+        for candidate in self.implementations:
+            reason = candidate.refusal(platform, *arguments, **options)
+            if reason is None:
+                return Choice(taken=candidate, refused=refused)
+            refused[candidate.name] = reason
+        raise AssertionError(f"the reference of {self.name} refused: {refused}")
+
+    def named(self, name: str, *arguments: Any, **options: Any) -> Implementation:
+        """The implementation of this name.
+
+        Raises:
+            ValueError: no such name, or it cannot run on this machine's platform or on these arguments.
+        """
+        by_name = {candidate.name: candidate for candidate in self.implementations}
+        if name not in by_name:
+            raise ValueError(
+                f"An implementation of {self.name} must be one of {list(by_name)}; got {name!r}. "
+                "Choose one, or None for the best."
+            )
+        if reason := by_name[name].refusal(this_platform(), *arguments, **options):
+            raise ValueError(
+                f"The implementation {name!r} of {self.name} must be able to run here; it cannot: {reason}. "
+                "Pass implementation=None for the best that can."
+            )
+        return by_name[name]
+
+    def __call__(self, *arguments: Any, implementation: str | None = None, **options: Any) -> Any:
+        """Runs the named implementation, or on each platform the best.
+
+        Args:
+            *arguments: arrays, or pytrees of them.
+            implementation: a name; None for the best, or for what `using` asks for.
+            **options: static.
+        """
+        name = implementation or _asked_for.value
+        if name is not None:
+            return self.named(name, *arguments, **options).run(*arguments, **options)
+        choices = {platform: self.choose(platform, *arguments, **options) for platform in PLATFORMS}
+        self._log(choices[this_platform()])
+        taken = {platform: choice.taken for platform, choice in choices.items()}
+        if len(set(map(id, taken.values()))) == 1:
+            return next(iter(taken.values())).run(*arguments, **options)
+        reference = self.implementations[-1]
+        branches = {
+            platform: partial(candidate.run, **options)
+            for platform, candidate in taken.items()
+            if candidate is not reference
+        }
+        return jax.lax.platform_dependent(*arguments, default=partial(reference.run, **options), **branches)
+
+    def _log(self, choice: Choice) -> None:
+        reasons = "".join(f"; not {name}: {reason}" for name, reason in choice.refused.items())
+        message = f"{self.name} runs as {choice.taken.name}{reasons}."
+        if message not in _logged:
+            _logged.add(message)
+            _LOGGER.info(message)
+
+
+def this_platform() -> str:
+    """The name in `PLATFORMS` of the platform that programs run on unless told otherwise."""
+    backend = jax.default_backend()
+    if backend != "gpu":
+        return backend
+    return "rocm" if "rocm" in jax.devices()[0].client.platform_version.lower() else "cuda"
+
+
+def anything(*_: Any, **__: Any) -> None:
+    """The `supports` of a reference."""
+
+
+def as_reference(run: Callable[..., Any]) -> Implementation:
+    """The plain version, which runs on every platform."""
+    return Implementation(name=REFERENCE, platforms=PLATFORMS, supports=anything, run=run)

@@ -1,0 +1,32 @@
+"""Activations times a bfloat16 or float32 weight, in float32: `matmul`."""
+
+from keras_codegemma.axes import Array, Float
+from keras_codegemma.kernels.dispatch import Implementation, Operation, anything, as_reference
+from keras_codegemma.kernels.matmul import native, plain, reference
+
+__all__ = ["OPERATION", "matmul"]
+
+OPERATION = Operation(
+    "matmul",
+    Implementation(name="native", platforms=("cpu",), supports=native.supports, run=native.matmul),
+    Implementation(name="xla_cpu", platforms=("cpu",), supports=anything, run=plain.on_cpu),
+    Implementation(name="xla", platforms=("tpu", "cuda", "rocm"), supports=anything, run=plain.anywhere),
+    as_reference(reference.matmul),
+)
+
+
+def matmul(
+    x: Float[Array, "rows k"], weight: Float[Array, "..."], *, layout: str, implementation: str | None = None
+) -> Float[Array, "rows ..."]:
+    """Multiplies rows of activations with a weight, accumulating in float32. Not differentiable by itself.
+
+    Args:
+        x: bfloat16, float16 or float32.
+        weight: of the same type; [K, N] ("inputs_first"), [heads, K, H] ("heads_first") or [N, K] ("outputs_first").
+        layout: which.
+        implementation: "native", "xla_cpu", "xla" or "reference"; None for the best.
+
+    Returns:
+        float32 [rows, N] or [rows, heads, H].
+    """
+    return OPERATION(x, weight, layout=layout, implementation=implementation)

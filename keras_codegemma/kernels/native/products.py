@@ -1,0 +1,69 @@
+"""The two native products as JAX functions: one matrix of activations times one or several of weights."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from keras_codegemma.axes import Array, Float
+
+_FORMATS = {"float32": 0, "bfloat16": 1, "int8": 2, "uint8": 3}
+"""`Format` in `source/kernels.h`, by the weights' dtype; int4 lies two in a uint8."""
+
+
+def by_outputs(
+    x: Float[Array, "rows k"],
+    weights: Sequence[tuple[Array, Array | None]],
+    *,
+    group_size: int = 0,
+    out_dtype: jnp.dtype,
+) -> list[Array]:
+    """X times each of several weights that have a row per output. See `source/kernels.h`, "NK".
+
+    Args:
+        x: bfloat16 or float32.
+        weights: of one dtype; each [N, K] with scales (int8: float32 [N]; int4: uint8 [N, K / 2] with bfloat16
+            [N, K / group_size]; float: None).
+        group_size: of int4.
+        out_dtype: bfloat16 or float32.
+
+    Returns:
+        One [rows, N] for each.
+    """
+    outputs = [data.shape[0] for data, _ in weights]
+    return _call("codegemma_nk", x, weights, outputs, group=group_size, heads=1, out_dtype=out_dtype)
+
+
+def by_inputs(
+    x: Float[Array, "rows k"], weight: Float[Array, "... k n"], *, out_dtype: jnp.dtype
+) -> Float[Array, "rows n"]:
+    """X times a bfloat16 weight with a row per input, [K, N] or [heads, K, N / heads]. See `source/kernels.h`, "KN"."""
+    heads = weight.shape[0] if weight.ndim == 3 else 1
+    outputs = [heads * weight.shape[-1]]
+    return _call("codegemma_kn", x, [(weight, None)], outputs, group=0, heads=heads, out_dtype=out_dtype)[0]
+
+
+def _call(
+    target: str,
+    x: Array,
+    weights: Sequence[tuple[Array, Array | None]],
+    outputs: Sequence[int],
+    *,
+    group: int,
+    heads: int,
+    out_dtype: jnp.dtype,
+) -> list[Array]:
+    operands = [
+        operand
+        for data, scale in weights
+        for operand in (data, jnp.zeros((1,), jnp.float32) if scale is None else scale)
+    ]
+    shapes = [jax.ShapeDtypeStruct((x.shape[0], count), out_dtype) for count in outputs]
+    return jax.ffi.ffi_call(target, shapes, vmap_method="sequential")(
+        x,
+        *operands,
+        format=np.int64(_FORMATS[str(weights[0][0].dtype)]),
+        group=np.int64(group),
+        heads=np.int64(heads),
+    )

@@ -1,0 +1,302 @@
+// The functions that XLA calls, and the choice of the level that this processor can run.
+//
+//   codegemma_nk, codegemma_kn: (x [M, K], then data and scale of each of W weights) -> W products [M, N]
+//   attributes: format (`Format`), group (of int4, else 0), heads (kn: a weight is `heads` matrices [K, N / heads])
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+#include "pool.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+namespace codegemma {
+namespace {
+
+constexpr int64_t kAlignment = 64;
+constexpr int64_t kChunk = 64;       // outputs that a thread takes at once from rows of weights, at least
+constexpr int64_t kSplitColumns = 2048;  // fewer columns a thread than this, and threads split the inputs instead
+constexpr int64_t kSumBytes = 65536;     // sums of one panel, which stay in the second-level cache
+
+// Whether this processor runs a level. Never runs an instruction to find out.
+bool runs(const Level& level) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (&level == &kAvx2) return avx2;
+  if (&level == &kAvx512) return avx512;
+  if (&level == &kAvx512Bf16)
+    return avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi");
+#endif
+  return &level == &kPortable;
+}
+
+std::vector<const Level*> levels() {
+#if defined(__x86_64__)
+  return {&kAvx512Bf16, &kAvx512, &kAvx2, &kPortable};
+#else
+  return {&kPortable};
+#endif
+}
+
+// No better level than this is taken; null for no limit.
+std::atomic<const Level*> g_limit{nullptr};
+
+const Level* level_for(bool x_is_bfloat16) {
+  const Level* limit = g_limit.load();
+  bool allowed = limit == nullptr;
+  for (const Level* level : levels()) {
+    allowed = allowed || level == limit;
+#if defined(__x86_64__)
+    // It takes bfloat16 activations only.
+    if (level == &kAvx512Bf16 && !x_is_bfloat16) continue;
+#endif
+    if (allowed && runs(*level)) return level;
+  }
+  return &kPortable;
+}
+
+struct Free {
+  void operator()(void* pointer) const { std::free(pointer); }
+};
+using Memory = std::unique_ptr<void, Free>;
+
+Memory allocate(size_t bytes) {
+  void* pointer = nullptr;
+  if (posix_memalign(&pointer, kAlignment, std::max<size_t>(bytes, kAlignment)) != 0) pointer = nullptr;
+  return Memory(pointer);
+}
+
+struct Product {
+  Weights weights;
+  void* out;
+};
+
+struct Call {
+  const Level* level;
+  bool x_is_bfloat16, out_is_bfloat16;
+  int64_t rows, k;
+  Memory packed;
+  size_t row_bytes;
+  std::vector<Product> products;
+};
+
+ffi::Error bad(const std::string& message) { return ffi::Error::InvalidArgument("codegemma: " + message); }
+
+bool is_bfloat16(const ffi::AnyBuffer& buffer) { return buffer.element_type() == ffi::DataType::BF16; }
+
+ffi::Error prepare(Call& call, ffi::AnyBuffer x, ffi::RemainingArgs args, ffi::RemainingRets rets, int64_t format,
+                   int64_t group) {
+  if (x.dimensions().size() != 2) return bad("activations must be [M, K]");
+  if (!is_bfloat16(x) && x.element_type() != ffi::DataType::F32) return bad("activations must be bfloat16 or float32");
+  if (format < kFloat32 || format > kInt4) return bad("unknown weight format");
+  if (args.size() != 2 * rets.size()) return bad("each product needs weights and scales");
+  call.x_is_bfloat16 = is_bfloat16(x);
+  call.rows = x.dimensions()[0];
+  call.k = x.dimensions()[1];
+  call.level = level_for(call.x_is_bfloat16);
+  const Format kind = static_cast<Format>(format);
+  for (size_t i = 0; i < rets.size(); ++i) {
+    auto data = args.get<ffi::AnyBuffer>(2 * i);
+    auto scale = args.get<ffi::AnyBuffer>(2 * i + 1);
+    auto out = rets.get<ffi::AnyBuffer>(i);
+    if (!data.has_value() || !scale.has_value() || !out.has_value()) return bad("unreadable buffer");
+    const int64_t n = (*out)->dimensions()[1];
+    const int64_t bits[] = {32, 16, 8, 4};
+    if (static_cast<int64_t>(data->size_bytes()) != n * call.k * bits[format] / 8) return bad("weights of a wrong size");
+    const int64_t scales = kind == kInt8 ? n * 4 : kind == kInt4 ? n * (call.k / group) * 2 : -1;
+    if (scales >= 0 && static_cast<int64_t>(scale->size_bytes()) != scales) return bad("scales of a wrong size");
+    call.out_is_bfloat16 = is_bfloat16(**out);
+    call.products.push_back({{kind, data->untyped_data(), scale->untyped_data(), n, call.k, group}, (*out)->untyped_data()});
+  }
+  call.row_bytes = call.level->packed_row_bytes(kind, call.x_is_bfloat16, call.k);
+  call.packed = allocate(call.rows * call.row_bytes);
+  if (call.packed == nullptr) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "codegemma: out of memory");
+  const char* from = static_cast<const char*>(x.untyped_data());
+  const int64_t stride = call.k * (call.x_is_bfloat16 ? 2 : 4);
+  auto pack = [&](int64_t m) {
+    call.level->pack_row(kind, from + m * stride, call.x_is_bfloat16, call.k,
+                         static_cast<char*>(call.packed.get()) + m * call.row_bytes);
+  };
+  if (call.rows > kFewRows)
+    parallel_for(call.rows, pack);
+  else
+    for (int64_t m = 0; m < call.rows; ++m) pack(m);
+  return ffi::Error::Success();
+}
+
+// A piece of one product.
+struct Piece {
+  int64_t product, begin, end;
+};
+
+std::vector<Piece> pieces(const Call& call, int64_t threads, int64_t multiple) {
+  int64_t total = 0;
+  for (const Product& product : call.products) total += product.weights.n;
+  // Several pieces a thread, so that a thread that is held up delays the others little.
+  const int64_t aimed = std::max(multiple, total / (threads * 8) / multiple * multiple);
+  std::vector<Piece> found;
+  for (size_t i = 0; i < call.products.size(); ++i)
+    for (int64_t n = 0; n < call.products[i].weights.n; n += aimed)
+      found.push_back({static_cast<int64_t>(i), n, std::min(n + aimed, call.products[i].weights.n)});
+  return found;
+}
+
+ffi::Error nk(ffi::AnyBuffer x, ffi::RemainingArgs args, ffi::RemainingRets rets, int64_t format, int64_t group,
+              int64_t) {
+  Call call;
+  if (auto error = prepare(call, x, args, rets, format, group); error.failure()) return error;
+  const auto found = pieces(call, thread_count(), kChunk);
+  std::atomic<bool> failed{false};
+  parallel_for(static_cast<int64_t>(found.size()), [&](int64_t index) {
+    const Piece& piece = found[index];
+    const Product& product = call.products[piece.product];
+    const Memory scratch = allocate(call.level->nk_scratch_bytes(call.rows, call.k));
+    if (scratch == nullptr) {
+      failed = true;
+      return;
+    }
+    call.level->nk(product.weights, call.packed.get(), call.x_is_bfloat16, call.rows, piece.begin, piece.end,
+                   product.out, call.out_is_bfloat16, product.weights.n, scratch.get());
+  });
+  if (failed) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "codegemma: out of memory");
+  return ffi::Error::Success();
+}
+
+// Panels of columns, each summed over all inputs by one thread. `columns` is the width of one matrix.
+ffi::Error kn_by_columns(const Call& call, int64_t heads, int64_t m0, int64_t rows) {
+  struct Panel {
+    int64_t product, head, begin, end;
+  };
+  std::vector<Panel> panels;
+  for (size_t i = 0; i < call.products.size(); ++i) {
+    const int64_t columns = call.products[i].weights.n / heads;
+    int64_t width = std::max<int64_t>(kSumBytes / (4 * rows) / 32 * 32, 32);
+    width = std::min(width, std::max<int64_t>((columns / (thread_count() * 2) + 31) / 32 * 32, kSplitColumns));
+    for (int64_t head = 0; head < heads; ++head)
+      for (int64_t n = 0; n < columns; n += width)
+        panels.push_back({static_cast<int64_t>(i), head, n, std::min(n + width, columns)});
+  }
+  std::atomic<bool> failed{false};
+  parallel_for(static_cast<int64_t>(panels.size()), [&](int64_t index) {
+    const Panel& panel = panels[index];
+    const Product& product = call.products[panel.product];
+    Weights matrix = product.weights;
+    matrix.n /= heads;
+    matrix.data = static_cast<const char*>(matrix.data) + panel.head * matrix.n * matrix.k * 2;
+    const int64_t stride = (panel.end - panel.begin + 31) / 32 * 32;
+    const Memory memory = allocate(rows * stride * 4);
+    if (memory == nullptr) {
+      failed = true;
+      return;
+    }
+    float* sums = static_cast<float*>(memory.get());
+    std::memset(sums, 0, rows * stride * 4);
+    const char* packed = static_cast<const char*>(call.packed.get()) + m0 * call.row_bytes;
+    call.level->kn(matrix, packed, call.x_is_bfloat16, rows, 0, matrix.k, panel.begin, panel.end, sums, stride);
+    const int64_t size = call.out_is_bfloat16 ? 2 : 4;
+    for (int64_t m = 0; m < rows; ++m) {
+      const int64_t place = (m0 + m) * product.weights.n + panel.head * matrix.n + panel.begin;
+      call.level->kn_finish(sums + m * stride, panel.end - panel.begin,
+                            static_cast<char*>(product.out) + place * size, call.out_is_bfloat16);
+    }
+  });
+  if (failed) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "codegemma: out of memory");
+  return ffi::Error::Success();
+}
+
+// All columns, each thread over its share of the inputs; the shares are added in their order.
+ffi::Error kn_by_inputs(const Call& call, int64_t m0, int64_t rows) {
+  const int64_t threads = thread_count();
+  for (const Product& product : call.products) {
+    const Weights& w = product.weights;
+    const int64_t stride = (w.n + 31) / 32 * 32;
+    const Memory memory = allocate(threads * rows * stride * 4);
+    if (memory == nullptr) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "codegemma: out of memory");
+    float* sums = static_cast<float*>(memory.get());
+    const int64_t share = ((w.k + threads - 1) / threads + 15) / 16 * 16;
+    parallel_for(threads, [&](int64_t thread) {
+      float* own = sums + thread * rows * stride;
+      std::memset(own, 0, rows * stride * 4);
+      const char* packed = static_cast<const char*>(call.packed.get()) + m0 * call.row_bytes;
+      const int64_t begin = std::min(thread * share, w.k), end = std::min(begin + share, w.k);
+      if (begin < end) call.level->kn(w, packed, call.x_is_bfloat16, rows, begin, end, 0, w.n, own, stride);
+    });
+    for (int64_t thread = 1; thread < threads; ++thread)
+      for (int64_t i = 0; i < rows * stride; ++i) sums[i] += sums[thread * rows * stride + i];
+    const int64_t size = call.out_is_bfloat16 ? 2 : 4;
+    for (int64_t m = 0; m < rows; ++m)
+      call.level->kn_finish(sums + m * stride, w.n, static_cast<char*>(product.out) + (m0 + m) * w.n * size,
+                            call.out_is_bfloat16);
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error kn(ffi::AnyBuffer x, ffi::RemainingArgs args, ffi::RemainingRets rets, int64_t format, int64_t group,
+              int64_t heads) {
+  if (format != kBfloat16) return bad("weights with a row per input must be bfloat16");
+  Call call;
+  if (auto error = prepare(call, x, args, rets, format, group); error.failure()) return error;
+  for (int64_t m = 0; m < call.rows; m += kFewRows) {
+    const int64_t rows = std::min(kFewRows, call.rows - m);
+    const bool by_columns = heads > 1 || call.products[0].weights.n >= thread_count() * kSplitColumns;
+    auto error = by_columns ? kn_by_columns(call, heads, m, rows) : kn_by_inputs(call, m, rows);
+    if (error.failure()) return error;
+  }
+  return ffi::Error::Success();
+}
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(codegemma_nk, nk,
+                              ffi::Ffi::Bind()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .RemainingArgs()
+                                  .RemainingRets()
+                                  .Attr<int64_t>("format")
+                                  .Attr<int64_t>("group")
+                                  .Attr<int64_t>("heads"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(codegemma_kn, kn,
+                              ffi::Ffi::Bind()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .RemainingArgs()
+                                  .RemainingRets()
+                                  .Attr<int64_t>("format")
+                                  .Attr<int64_t>("group")
+                                  .Attr<int64_t>("heads"));
+
+}  // namespace codegemma
+
+extern "C" {
+
+// The name of the level that calls take, for bfloat16 and for float32 activations.
+const char* codegemma_level(int x_is_bfloat16) { return codegemma::level_for(x_is_bfloat16 != 0)->name; }
+
+// Makes calls take no better level; null for the best. 0 if done, 1 for an unknown name, 2 if this processor cannot.
+int codegemma_limit_level(const char* name) {
+  if (name == nullptr) {
+    codegemma::g_limit = nullptr;
+    return 0;
+  }
+  for (const codegemma::Level* level : codegemma::levels())
+    if (std::strcmp(level->name, name) == 0) {
+      if (!codegemma::runs(*level)) return 2;
+      codegemma::g_limit = level;
+      return 0;
+    }
+  return 1;
+}
+
+int codegemma_threads() { return codegemma::thread_count(); }
+
+int codegemma_interface() { return 1; }
+}

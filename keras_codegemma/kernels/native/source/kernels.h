@@ -1,0 +1,54 @@
+// What every instruction set level provides: packing of activations, and the two products.
+//
+//   NK: weights [N, K], a row per output, in float32, bfloat16, int8 or int4.   out[m, n] = sum_k x[m, k] w[n, k]
+//   KN: weights [K, N], a row per input, in bfloat16.                           out[m, n] = sum_k x[m, k] w[k, n]
+//
+// Each level is one translation unit, compiled for its own instructions. So nothing here may have code in a header:
+// the linker would keep one copy of it, perhaps one that the processor cannot run.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace codegemma {
+
+enum Format { kFloat32 = 0, kBfloat16 = 1, kInt8 = 2, kInt4 = 3 };
+
+// Elements of K that every product takes at once; packed activations are padded with zeros to a multiple of it.
+constexpr int64_t kUnit = 128;
+// Rows that one pass over the weights serves; more are taken in several passes, or in blocks (`nk` of many rows).
+constexpr int64_t kFewRows = 8;
+
+struct Weights {
+  Format format;
+  const void* data;   // NK: rows of K elements; int4 two a byte, the even one in the low half, two's complement
+  const void* scale;  // int8: float32 [N]; int4: bfloat16 [N, K / group]; else null
+  int64_t n, k;
+  int64_t group;      // of int4
+};
+
+struct Level {
+  const char* name;
+  // Bytes of packed activations of one row.
+  size_t (*packed_row_bytes)(Format format, bool x_is_bfloat16, int64_t k);
+  void (*pack_row)(Format format, const void* x, bool x_is_bfloat16, int64_t k, void* packed);
+  // Bytes of scratch memory that `nk` needs for this many rows.
+  size_t (*nk_scratch_bytes)(int64_t rows, int64_t k);
+  // Outputs n0 .. n1 of every row.
+  void (*nk)(const Weights& weights, const void* packed, bool x_is_bfloat16, int64_t rows, int64_t n0, int64_t n1,
+             void* out, bool out_is_bfloat16, int64_t out_stride, void* scratch);
+  // Adds inputs k0 .. k1 to outputs n0 .. n1 in `sums` [rows, stride], of at most kFewRows rows, then nothing else.
+  // The order of columns within 32 is the level's own; `kn_finish` undoes it.
+  void (*kn)(const Weights& weights, const void* packed, bool x_is_bfloat16, int64_t rows, int64_t k0, int64_t k1,
+             int64_t n0, int64_t n1, float* sums, int64_t stride);
+  void (*kn_finish)(const float* sums, int64_t count, void* out, bool out_is_bfloat16);
+};
+
+extern const Level kPortable;
+#if defined(__x86_64__)
+extern const Level kAvx2;
+extern const Level kAvx512;
+extern const Level kAvx512Bf16;
+#endif
+
+}  // namespace codegemma

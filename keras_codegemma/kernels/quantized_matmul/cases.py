@@ -1,0 +1,59 @@
+"""The shapes of quantized_matmul that tests and the benchmark share."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One product.
+
+    Attributes:
+        rows: of activations.
+        outputs: N.
+        inputs: K.
+        mode: "int8" or "int4".
+        group_size: of int4, else 0.
+        weights: that share the activations.
+    """
+
+    rows: int
+    outputs: int
+    inputs: int
+    mode: str
+    group_size: int = 0
+    weights: int = 1
+
+    @property
+    def name(self) -> str:
+        """Made from the numbers."""
+        group = f"g{self.group_size}" if self.group_size else ""
+        return f"{self.weights}x{self.mode}{group}_m{self.rows}_n{self.outputs}_k{self.inputs}"
+
+
+_MODES = (("int8", 0), ("int4", 32), ("int4", 128))
+
+
+def _cases(rows: tuple[int, ...], shapes: tuple[tuple[int, int, int], ...]) -> tuple[Case, ...]:
+    return tuple(
+        Case(rows=m, outputs=outputs, inputs=inputs, mode=mode, group_size=group, weights=weights)
+        for m in rows
+        for outputs, inputs, weights in shapes
+        for mode, group in _MODES
+    )
+
+
+# (N, K, weights): gate and up, down, query, attention output.
+REAL_2B = _cases((1, 8, 64, 256), ((16_384, 2048, 2), (2048, 16_384, 1), (2048, 2048, 1)))
+REAL_7B = _cases((1, 8, 256), ((24_576, 3072, 2), (3072, 24_576, 1), (4096, 3072, 3)))
+CUT = _cases((1, 5, 8, 9, 17, 40), ((96, 2048, 2), (70, 4224, 1)))
+AWKWARD = (
+    *_cases((1, 3), ((1, 128, 1), (37, 384, 3))),
+    # Inputs that are no multiple of the 128 that the kernels take at once.
+    Case(rows=2, outputs=5, inputs=32, mode="int4", group_size=32),
+    Case(rows=7, outputs=50, inputs=160, mode="int4", group_size=32),
+    Case(rows=19, outputs=33, inputs=192, mode="int4", group_size=64),
+    Case(rows=1, outputs=3, inputs=1, mode="int8"),
+    Case(rows=4, outputs=65, inputs=130, mode="int8"),
+    Case(rows=18, outputs=31, inputs=2177, mode="int8"),
+)
+TESTED = (*CUT, *AWKWARD)
