@@ -10,11 +10,14 @@ from detect_secrets.plugins.jwt import JwtTokenDetector
 from detect_secrets.util.filetype import determine_file_type
 
 from training.corpus.secret_rules import Rule, all_rules
-from training.corpus.text_views import Views
+from training.corpus.text_views import LONG_RUN_CHARS, Views
 
 _JWT = JwtTokenDetector.secret_type
 _JWT_REST = re.compile(r"[\w.=-]*")
-_KEYWORD_HINTS = (b"key", b"pass", b"pwd", b"secret", b"contrase")
+_KEYWORD_HINTS = (b"pass", b"pwd", b"secret", b"contrase")
+_KEY_OWNERS = (b"api", b"auth", b"service", b"account", b"db", b"database", b"priv", b"private", b"client")
+_BEFORE_KEY = (*_KEY_OWNERS, *(owner + b"_" for owner in _KEY_OWNERS))
+"""KeywordDetector's names have one of the hints, or "key" after one of these."""
 _KEYWORD = re.compile(keyword.DENYLIST_REGEX, re.IGNORECASE)
 
 
@@ -39,19 +42,19 @@ class SecretSearch:
     """Compiled once, then a pure function of text and path."""
 
     def __init__(self) -> None:
-        by_hints: dict[tuple[str, tuple[bytes, ...]], list[Rule]] = {}
+        by_hints: dict[tuple[str, tuple[bytes, ...], bool], list[Rule]] = {}
         for rule in all_rules():
-            by_hints.setdefault((rule.view, rule.hints), []).append(rule)
+            in_long_lines = rule.view == "plain" and rule.run_chars >= LONG_RUN_CHARS
+            by_hints.setdefault((rule.view, rule.hints, in_long_lines), []).append(rule)
         self._by_hints = by_hints
 
     def candidates(self, views: Views, *, path: str) -> Iterator[tuple[Finding, str]]:
         """Everything that a rule matches, with the line or window around it; the same place may come twice."""
-        for (view, hints), rules in self._by_hints.items():
-            for offset, line in views.windows(view, hints):
-                for rule in rules:
-                    if rule.also in line:
-                        for match in rule.pattern.finditer(line):
-                            yield _extended(_finding(match, rule, offset=offset), views.text), line
+        for (view, hints, in_long_lines), rules in self._by_hints.items():
+            data: bytes = views.long_lines if in_long_lines else getattr(views, view)
+            if any(hint in data for hint in hints):  # most files have none of most hints
+                for offset, line in views.windows(view, hints):
+                    yield from _matches(rules, line, offset=offset, views=views)
         yield from _private_keys(views)
         yield from _keywords(views, path)
 
@@ -66,6 +69,13 @@ class SecretSearch:
         for finding, line in self.candidates(views, path=path):
             if credible(views.text[finding.start : finding.end], finding, line=line, keep_examples=keep_examples):
                 yield finding
+
+
+def _matches(rules: list[Rule], line: str, *, offset: int, views: Views) -> Iterator[tuple[Finding, str]]:
+    for rule in rules:
+        if rule.also in line and views.has_run(rule.run_chars, offset, offset + len(line)):
+            for match in rule.pattern.finditer(line):
+                yield _extended(_finding(match, rule, offset=offset), views.text), line
 
 
 def _finding(match: re.Match[str], rule: Rule, *, offset: int) -> Finding:
@@ -108,7 +118,9 @@ def _private_keys(views: Views) -> Iterator[tuple[Finding, str]]:
 def _keywords(views: Views, path: str) -> Iterator[tuple[Finding, str]]:
     """Values assigned to names such as password, as detect-secrets' KeywordDetector finds them for the file's type."""
     patterns = keyword.REGEX_BY_FILETYPE.get(determine_file_type(path), keyword.QUOTES_REQUIRED_DENYLIST_REGEX_TO_GROUP)
-    for offset, line in views.windows("lower", _KEYWORD_HINTS):
+    lower = views.lower
+    keys = (at for at in views.positions("lower", b"key") if lower[max(0, at - 9) : at].endswith(_BEFORE_KEY))
+    for offset, line in views.windows("lower", _KEYWORD_HINTS, places=keys):
         if _KEYWORD.search(line):
             for pattern, group in patterns.items():
                 for match in pattern.finditer(line):
@@ -117,8 +129,8 @@ def _keywords(views: Views, path: str) -> Iterator[tuple[Finding, str]]:
 
 
 _EXAMPLE = re.compile(
-    r"example|sample|dummy|fake|change.?me|changeit|placeholder|redacted|your[-_ ]|my[-_]?(secret|pass|key|token)|xxx"
-    r"|\*{3}|\.{3}|foobar|insert|todo|12345678|abcdef|deadbeef|test|secret|passw|<|>|\{|%[sd(]|\$[({A-Z]|^p(w|ass)$",
+    r"example|sample|dummy|fake|change.?me|changeit|placeholder|redacted|your[-_ ]|my[-_]?(secret|pass|key|token)"
+    r"|(?-i:xxx)|X{5}|\*{3}|\.{3}|foobar|insert|todo|12345678|abcdef|deadbeef|test|secret|passw|<|>|\{|%\(|%[sd](?![a-z0-9])|\$[({A-Z]|^p(w|ass)$",
     re.IGNORECASE,
 )
 """Values that documentation and tests use where a secret would stand."""

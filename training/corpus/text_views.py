@@ -4,12 +4,15 @@ Finding a fixed piece of bytes takes a fraction of what a regular expression tak
 letter, so searches look for pieces first and run expressions around what they find.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 WINDOW_CHARS = 4096
 """Longer lines are given in overlapping windows: some expressions take time by the square of the length."""
 OVERLAP_CHARS = 1024
+
+LONG_RUN_CHARS = 20
+"""Most keys and tokens have so many letters, digits, "_" and "-" in a row, and few lines of code have."""
 
 _ZEROS = bytes(ord("0") if chr(code) in "0123456789" else code for code in range(256))
 _TOKEN = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
@@ -39,6 +42,11 @@ class Views:
         """Every ASCII letter, digit, "_" and "-" as "a"."""
         return self.plain.translate(_RUNS)
 
+    @cached_property
+    def long_lines(self) -> bytes:
+        """The lines with a run of `LONG_RUN_CHARS`, joined: offsets into this view are none into the text."""
+        return b"\n".join(self.plain[start:end] for start, end in self._find("runs", LONG_RUN_CHARS * b"a"))
+
     def positions(self, view: str, piece: bytes) -> Iterator[int]:
         """Where a piece stands in a view, overlaps included."""
         data: bytes = getattr(self, view)
@@ -47,9 +55,20 @@ class Views:
             yield position
             position = data.find(piece, position + 1)
 
-    def windows(self, view: str, pieces: tuple[bytes, ...]) -> Iterator[tuple[int, str]]:
-        """Offsets and texts of the lines that have one of some pieces, in order, each once; long lines in windows."""
+    def has_run(self, count: int, start: int, end: int) -> bool:
+        """Whether so many letters, digits, "_" and "-" in a row stand between two offsets."""
+        return self.runs.find(b"a" * count, start, end) >= 0 if count else True
+
+    def windows(self, view: str, pieces: tuple[bytes, ...], *, places: Iterable[int] = ()) -> Iterator[tuple[int, str]]:
+        """Offsets and texts of lines, in order, each once; long lines in windows.
+
+        Args:
+            view: in which pieces are looked for.
+            pieces: of which a line has one.
+            places: offsets in further lines.
+        """
         lines = {line for piece in pieces for line in self._with(view, piece)}
+        lines.update(self._line_at(place) for place in places)
         for start, end in sorted(lines):
             if end - start <= WINDOW_CHARS:
                 yield start, self.text[start:end]
@@ -66,8 +85,10 @@ class Views:
         data: bytes = getattr(self, view)
         position = data.find(piece)
         while position >= 0:
-            start = self.plain.rfind(b"\n", 0, position) + 1
-            end = self.plain.find(b"\n", position)
-            end = len(data) if end < 0 else end
-            yield start, end
-            position = data.find(piece, end)
+            line = self._line_at(position)
+            yield line
+            position = data.find(piece, line[1])
+
+    def _line_at(self, position: int) -> tuple[int, int]:
+        end = self.plain.find(b"\n", position)
+        return self.plain.rfind(b"\n", 0, position) + 1, len(self.plain) if end < 0 else end

@@ -11,7 +11,7 @@ import pytest
 from detect_secrets.plugins import keyword
 from detect_secrets.plugins.keyword import KeywordDetector
 from detect_secrets.util.filetype import determine_file_type
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.training.corpus import planted
@@ -29,14 +29,14 @@ def document(text: str, path: str = "a.py") -> Document:
     return Document(repository="r", path=path, revision="1", licence="MIT", language="python", text=text)
 
 
-def scrubbed(text: str, path: str = "a.py", **settings: object) -> str:
-    result = Scrubber(ScrubSettings(**settings))(document(text, path))
+def scrubbed(text: str, path: str = "a.py", **chosen: object) -> str:
+    result = Scrubber(ScrubSettings(**chosen))(document(text, path))
     assert isinstance(result, Document)
     return result.text
 
 
-def kinds(text: str, path: str = "a.py", **settings: object) -> list[str]:
-    return [finding.kind for finding in Scrubber(ScrubSettings(**settings)).findings(document(text, path))]
+def kinds(text: str, path: str = "a.py", **chosen: object) -> list[str]:
+    return [finding.kind for finding in Scrubber(ScrubSettings(**chosen)).findings(document(text, path))]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -217,6 +217,24 @@ def test_hints_lose_nothing_of_what_detect_secrets_finds():
     assert compared > 200
 
 
+@pytest.mark.parametrize("rule", secret_rules.all_rules(), ids=lambda rule: f"{rule.name} {rule.hints[0][:12]!r}")
+def test_every_match_has_a_hint(rule: secret_rules.Rule):
+    """Matches made from the expressions themselves."""
+
+    @settings(max_examples=30, suppress_health_check=list(HealthCheck), deadline=None, database=None)
+    @given(st.from_regex(rule.pattern, alphabet=st.characters(max_codepoint=127)))
+    def check(text: str) -> None:
+        match = rule.pattern.search(text)
+        if match is None or "\n" in match[0]:
+            return
+        views = Views(match[0])
+        assert any(hint in getattr(views, rule.view) for hint in rule.hints)
+        assert rule.also in match[0]
+        assert views.has_run(rule.run_chars, 0, len(match[0]))
+
+    check()
+
+
 @pytest.mark.parametrize("path", ["a.go", "a.yaml", "a.cpp", "a.cs", "a.ini", "a.java"])
 def test_passwords_are_looked_for_as_the_file_type_writes_them(path: str):
     patterns = keyword.REGEX_BY_FILETYPE[determine_file_type(path)]
@@ -252,16 +270,16 @@ def test_hints_of_a_new_detect_secrets_must_be_complete(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("chosen", "message"),
     [
         ({"actions": {"name": "drop"}}, "got name=drop. Correct the name."),
         ({"actions": {"key": "erase"}}, "got key=erase. Correct the name."),
         ({"most_redactions": 0}, "most_redactions is at least 1; got 0. Give a larger one."),
     ],
 )
-def test_settings_are_checked(settings: dict[str, object], message: str):
+def test_settings_are_checked(chosen: dict[str, object], message: str):
     with pytest.raises(ValueError, match=re.escape(message)):
-        ScrubSettings(**settings)
+        ScrubSettings(**chosen)
 
 
 def test_a_long_text_without_a_line_end_takes_seconds_at_most():
