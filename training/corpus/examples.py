@@ -29,11 +29,13 @@ class Fragment:
         document: the whole of it.
         start: the first character.
         end: the character after the last.
+        cut: what the document was split at where the fragment ends (`fitting.CUTS`); None at the document's end.
     """
 
     document: Document
     start: int
     end: int
+    cut: str | None = None
 
     @property
     def text(self) -> str:

@@ -1,0 +1,293 @@
+"""The documents of a repository to encoded examples that fit into a row, none longer, nothing left out.
+
+Documents are put one behind the other, in the order given, until the next one would not fit. A document that is too
+long for what is left is split, at syntax where it can be: always if it is longer than a row, and also if it is long
+enough (`FittingSettings.split_above`), so that rows are full. Fragments are infilled one by one, so no cut goes
+through a middle. Lengths are measured before infilling, with a reserve for the sentinels and for words that a span
+cuts in two; an example that is still too long is put together again with less.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from keras_codegemma import fim
+from training.corpus import infill, tokenising
+from training.corpus.document import Document, Dropped
+from training.corpus.examples import Fragment, whole
+from training.corpus.infill import InfillSettings, MiddleNodes
+from training.corpus.spans import Range
+from training.corpus.text_encoder import TextEncoder
+from training.corpus.tokenising import Encoded, LossSettings
+
+SplitPoints = Callable[[Document], Sequence[int]]
+"""Character offsets of a document where it may be cut: starts of top-level nodes and of members."""
+
+STAGE = "fitting"
+CUTS = ("syntax", "statement", "line", "character")
+"""What a document is cut at: a split point, the first line of a syntax node, another line, or inside a line."""
+
+_RESERVE_TOKENS = 8
+"""A separator, three sentinels, and four more tokens where a span cuts words in two: see `Fitter`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittingSettings:
+    """How documents are made to fit.
+
+    Attributes:
+        sequence_length: the most tokens of an example.
+        split_above: a document that does not fit into what is left of an example is split if it is longer than this
+            share of a row; otherwise it begins the next example. 1 splits only what is longer than a row.
+        slack: share of a row that a cut may leave empty to be at syntax.
+        least: share of a row below which what is left is not filled with a fragment.
+
+    Raises:
+        ValueError: a share outside [0, 1], or a `sequence_length` below 64.
+    """
+
+    sequence_length: int = 8192
+    split_above: float = 0.25
+    slack: float = 0.02
+    least: float = 0.06
+
+    def __post_init__(self) -> None:
+        if self.sequence_length < 64:
+            raise ValueError(
+                f"sequence_length must be at least 64, room for a path and sentinels; got {self.sequence_length}. "
+                "Give, for example, 8192."
+            )
+        for name in ("split_above", "slack", "least"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1]; got {getattr(self, name)}. Give a share of a row.")
+
+
+class Fitter:
+    """Documents to encoded examples.
+
+    Args:
+        encoder: of the tokenizer.
+        settings: lengths.
+        infilling: rates and spans.
+        loss: weights.
+        seed: of the corpus.
+        epoch: another epoch has other spans and layouts.
+        middle_nodes: syntax nodes of a document; None for no syntax.
+        split_points: places to cut a document at; None for lines only.
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        *,
+        settings: FittingSettings,
+        infilling: InfillSettings,
+        loss: LossSettings,
+        seed: int,
+        epoch: int = 0,
+        middle_nodes: MiddleNodes | None = None,
+        split_points: SplitPoints | None = None,
+    ) -> None:
+        self._encoder = encoder
+        self._settings = settings
+        self._infilling = infilling
+        self._loss = loss
+        self._seed = seed
+        self._epoch = epoch
+        self._middle_nodes = None if middle_nodes is None else _Last(middle_nodes)
+        self._split_points = split_points
+
+    def fit(self, documents: Sequence[Document]) -> Iterator[Encoded | Dropped]:
+        """Every document as part of one or more examples, or as dropped.
+
+        Args:
+            documents: of one repository, in the order they are to be read.
+        """
+        fitting = []
+        for document in documents:
+            if reason := self._refusal(document):
+                yield _dropped(document, reason)
+            else:
+                fitting.append(document)
+        measures = _Measures(fitting, self._measure)
+        place = _Place(index=0, start=0)
+        while place.index < len(fitting):
+            encoded, place = self._next_example(measures, place)
+            measures.forget_before(place.index)
+            yield encoded
+
+    def _next_example(self, measures: "_Measures", place: "_Place") -> tuple[Encoded, "_Place"]:
+        length = limit = self._settings.sequence_length
+        while True:
+            fragments, next_place = self._take(measures, place, limit=limit)
+            example = infill.transform(
+                fragments,
+                settings=self._infilling,
+                seed=self._seed,
+                epoch=self._epoch,
+                middle_nodes=self._middle_nodes,
+            )
+            encoded = tokenising.encode(example, encoder=self._encoder, loss=self._loss)
+            if len(encoded) <= length:
+                return encoded, next_place
+            limit -= len(encoded) - length
+
+    def _take(self, measures: "_Measures", place: "_Place", *, limit: int) -> tuple[list[Fragment], "_Place"]:
+        """Fragments from `place` on that should make at most `limit` tokens, and the place after them."""
+        fragments: list[Fragment] = []
+        room = limit - 1  # <bos>
+        index, start = place.index, place.start
+        while index < len(measures.documents):
+            measure = measures[index]
+            document, end = measure.document, len(measure.document.text)
+            overhead = measure.path_tokens + _RESERVE_TOKENS
+            need = measure.tokens(start, end) + overhead
+            if need <= room:
+                fragments.append(replace(whole(document), start=start))
+                room -= need
+                index, start = index + 1, 0
+                continue
+            row = self._settings.sequence_length
+            is_long = need > row or measure.num_tokens + overhead > self._settings.split_above * row
+            if not fragments or (is_long and room - overhead >= self._settings.least * row):
+                cut, kind = self._cut(measure, start, room=max(1, room - overhead))
+                fragments.append(Fragment(document=document, start=start, end=cut, cut=kind))
+                start = cut
+            break
+        return fragments, _Place(index=index, start=start)
+
+    def _cut(self, measure: "_Measure", start: int, *, room: int) -> tuple[int, str]:
+        """The best place to end a fragment of at most `room` tokens, and what it is (`CUTS`)."""
+        text = measure.document.text
+        last = max(start + 1, measure.character_after(start, room))
+        slack = int(self._settings.slack * self._settings.sequence_length)
+        near = max(start, measure.character_after(start, max(0, room - slack)))
+        far = max(start, measure.character_after(start, room // 2))
+        for first in (near, far):
+            for kind, places in (("syntax", measure.split_lines), ("statement", measure.node_lines)):
+                if (found := _greatest(places, first, last)) is not None:
+                    return found, kind
+            line = text.rfind("\n", first, last) + 1
+            if line > max(first, start):
+                return line, "line"
+        # Not between the halves of a line end.
+        return (last - 1 if text[last - 1 : last + 1] == "\r\n" and last - 1 > start else last), "character"
+
+    def _measure(self, document: Document) -> "_Measure":
+        return _Measure(document, self._encoder, self._split_points, self._middle_nodes)
+
+    def _refusal(self, document: Document) -> str | None:
+        try:
+            path = fim.path_line(document.path)
+            path_tokens = len(self._encoder.encode(path))
+            if not document.text.isascii():
+                document.text.encode()
+        except ValueError:  # UnicodeEncodeError is one
+            return "not-writable"
+        return "path-too-long" if path_tokens > self._settings.sequence_length // 2 else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    """The next character to be put into an example."""
+
+    index: int
+    start: int
+
+
+class _Measure:
+    """Which token each character of a document begins in, of the document tokenized whole."""
+
+    def __init__(
+        self, document: Document, encoder: TextEncoder, split_points: SplitPoints | None, nodes: MiddleNodes | None
+    ) -> None:
+        self.document = document
+        self.path_tokens = len(encoder.encode(fim.path_line(document.path)))
+        self._begins = encoder.characters(encoder.encode(document.text))
+        self.num_tokens = len(self._begins)
+        self._split_points = split_points
+        self._nodes = nodes
+
+    def tokens(self, start: int, end: int) -> int:
+        """Tokens between two characters; one that is cut counts on both sides."""
+        last = self.num_tokens if end == len(self.document.text) else int(np.searchsorted(self._begins, end, "left"))
+        return last - self._token_of(start)
+
+    def character_after(self, start: int, num_tokens: int) -> int:
+        """The character where this many tokens after `start` end."""
+        last = self._token_of(start) + num_tokens
+        return int(self._begins[last]) if last < self.num_tokens else len(self.document.text)
+
+    @cached_property
+    def split_lines(self) -> list[int]:
+        """Sorted beginnings of the lines that begin with a split point."""
+        return self._lines(self._split_points(self.document) if self._split_points else ())
+
+    @cached_property
+    def node_lines(self) -> list[int]:
+        """Sorted beginnings of the lines that begin with a syntax node."""
+        return self._lines({start for start, _ in self._nodes(self.document)} if self._nodes else ())
+
+    def _lines(self, places: Iterable[int]) -> list[int]:
+        text = self.document.text
+        begins = ((text.rfind("\n", 0, place) + 1, place) for place in places)
+        return sorted({begin for begin, place in begins if not text[begin:place].strip()})
+
+    def _token_of(self, character: int) -> int:
+        return max(0, int(np.searchsorted(self._begins, character, "right")) - 1) if character else 0
+
+
+class _Measures:
+    """The measures of documents by index, made when asked for and forgotten when passed."""
+
+    def __init__(self, documents: Sequence[Document], measure: Callable[[Document], _Measure]) -> None:
+        self.documents = documents
+        self._measure = measure
+        self._measures: dict[int, _Measure] = {}
+
+    def __getitem__(self, index: int) -> _Measure:
+        if index not in self._measures:
+            self._measures[index] = self._measure(self.documents[index])
+        return self._measures[index]
+
+    def forget_before(self, index: int) -> None:
+        for passed in [key for key in self._measures if key < index]:
+            del self._measures[passed]
+
+
+class _Last:
+    """Syntax nodes of a document, which is parsed once for all its fragments."""
+
+    def __init__(self, middle_nodes: MiddleNodes) -> None:
+        self._middle_nodes = middle_nodes
+        self._document: Document | None = None
+        self._nodes: Sequence[Range] = ()
+
+    def __call__(self, document: Document) -> Sequence[Range]:
+        if document is not self._document:
+            self._document, self._nodes = document, self._middle_nodes(document)
+        return self._nodes
+
+
+def _greatest(places: list[int], first: int, last: int) -> int | None:
+    """The greatest place above `first` and up to `last`."""
+    index = bisect_right(places, last) - 1
+    return places[index] if index >= 0 and places[index] > first else None
+
+
+def _dropped(document: Document, reason: str) -> Dropped:
+    return Dropped(
+        document_id=document.id,
+        repository=document.repository,
+        path=document.path,
+        language=document.language,
+        licence=document.licence,
+        size_bytes=document.size_bytes
+        if document.text.isascii()
+        else len(document.text.encode(errors="surrogatepass")),
+        stage=STAGE,
+        reason=reason,
+    )
