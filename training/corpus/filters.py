@@ -11,9 +11,9 @@ pipelines, and the settings say from which; they are our reading of the papers, 
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from keras_codegemma.fim import CONTROL_PIECES
 from training.corpus import generated, licences
 from training.corpus.decoding import NotTextError, decode
 from training.corpus.document import Document, Dropped, RawFile, document_id, language_of
@@ -184,7 +184,16 @@ class FileFilter:
         return None if licences.is_allowed(licence, allowed=allowed) else ("licence-not-allowed", licence)
 
 
-Check = Callable[[str, str, str], tuple[str, str] | None]
+def control_pieces(text: str) -> dict[str, int]:
+    """How often a text spells the tokenizer's commands (`fim.CONTROL_PIECES`), by piece.
+
+    Such text stays and stays text, because pieces are joined by ids; reports count it.
+    """
+    if "<" not in text:
+        return {}
+    counts = {piece: text.count(piece) for piece in CONTROL_PIECES}
+    return {piece: count for piece, count in counts.items() if count}
+
 
 _SHORT_LINE_CHARS = 12
 """Closing brackets, `else:`, `return None` and the like repeat in all code."""

@@ -13,6 +13,7 @@ _EMAIL = re.compile(
     r"(?<![\w.+%/@-])([A-Za-z0-9][\w.+%-]{0,63})@((?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,18})"
     r"(?![\w@(=-]|\.\w)"
 )
+_USER_OF_URL = re.compile(r"://[^\s/@]*$")
 _AT_CHARS = 72
 _TOP_LEVEL = frozenset(
     {
@@ -29,7 +30,7 @@ _EXAMPLE_DOMAIN = re.compile(
     r"site|somewhere|yourdomain|mydomain|company|xyz|abc|a|b|x|y|z)\.(com|org|net|edu))"
 )
 _NO_ADDRESSES = frozenset({"openssh.com", "libssh.org", "lysator.liu.se"})
-"""Domains in names of SSH algorithms (RFC 4251, section 6)."""
+"""Domains in names of SSH algorithms (RFC 4251, section 6). Paraguay's names are left out too: ".py" ends files."""
 _ROLE = frozenset({"git", "hg", "svn", "noreply", "no-reply", "donotreply", "do-not-reply", "user", "username", "you"})
 
 
@@ -42,7 +43,9 @@ def emails(views: Views, *, keep_examples: bool = True) -> Iterator[Finding]:
         match = _EMAIL.search(text, max(done, position - _AT_CHARS), position + 400)
         if match and match.start() < position < match.end():
             done = match.end()
-            if _is_email(match[1], match[2], keep_examples=keep_examples):
+            if not _USER_OF_URL.search(text, max(0, match.start() - 80), match.start()) and _is_email(
+                match[1], match[2], keep_examples=keep_examples
+            ):
                 yield Finding(start=match.start(), end=match.end(), kind="email", rule="e-mail")
         position = text.find("@", max(done, position + 1))
 
@@ -51,7 +54,7 @@ def _is_email(local: str, domain: str, *, keep_examples: bool) -> bool:
     top = domain.rpartition(".")[2]
     if not (top.islower() or domain.isupper()) or (len(top) > 2 and top.lower() not in _TOP_LEVEL):
         return False
-    if local.endswith(".") or ".." in local or domain in _NO_ADDRESSES:
+    if local.endswith(".") or ".." in local or domain in _NO_ADDRESSES or domain.endswith(".py"):
         return False
     example = local.lower() in _ROLE or _EXAMPLE_DOMAIN.fullmatch(domain.lower())
     return not (keep_examples and example)
@@ -77,8 +80,11 @@ def ip_addresses(views: Views, *, keep_examples: bool = True) -> Iterator[Findin
     """
     text = views.text
     for match in _around(_IPV4, views, _IPV4_SHAPE.finditer(views.digits), before=3, after=4):
-        if _is_public_ipv4(match[0], before=text[max(0, match.start() - 30) : match.start()]) and not (
-            keep_examples and match[0] in _EXAMPLE_ADDRESSES
+        address = match[0]
+        if text.startswith(".in-addr.arpa", match.end()):
+            address = ".".join(reversed(address.split(".")))
+        if _is_public_ipv4(address, before=text[max(0, match.start() - 30) : match.start()]) and not (
+            keep_examples and address in _EXAMPLE_ADDRESSES
         ):
             yield Finding(start=match.start(), end=match.end(), kind="ip", rule="IPv4")
     for match in _around(_IPV6, views, _IPV6_SHAPE.finditer(views.plain), before=5, after=40):
@@ -100,12 +106,18 @@ def _around(
 
 def _is_public_ipv4(address: str, *, before: str) -> bool:
     numbers = [int(part) for part in address.split(".")]
+    if _NUMBER_BEFORE.search(before) or address.startswith(_OBJECT_IDENTIFIERS):
+        return False
     if max(numbers) <= _LEAST_IN_ADDRESS or numbers[-1] in (0, 255) or len(set(numbers)) == 1:
         return address in _EXAMPLE_ADDRESSES
     return _is_global(address) and not _VERSION.search(before)
 
 
 _LEAST_IN_ADDRESS = 31
+_OBJECT_IDENTIFIERS = ("1.3.6.", "2.5.")
+"""Arcs of X.500 and the internet, whose members have four numbers too."""
+_NUMBER_BEFORE = re.compile(r"\d $")
+"""Paths of drawings in SVG are written as "1.08.58 1.23.82.72"."""
 
 
 def _is_global(address: str) -> bool:

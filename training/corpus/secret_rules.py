@@ -216,7 +216,7 @@ _OTHERS: tuple[Rule, ...] = (
     _own("Twitter", r"\bAAAAAAAAAAAAAAAAAAAAA[\w%]{30,}", 21 * "A"),
     _own(
         "URL with password",
-        r"://[^\s/:@\"'<>{}$]{0,64}:([^\s/:@\"'<>{}]{3,128})@[\w\[]",
+        r"://[^\s/:@\"'<>{}$]{0,64}:([^\s/:@\"'<>{}\[\]]{3,128})@[\w\[]",
         "://",
         group=1,
         kind="password",

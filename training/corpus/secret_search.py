@@ -12,7 +12,7 @@ from detect_secrets.util.filetype import determine_file_type
 from training.corpus.secret_rules import Rule, all_rules
 from training.corpus.text_views import LONG_RUN_CHARS, Views
 
-_JWT = JwtTokenDetector.secret_type
+_JWT = str(JwtTokenDetector.secret_type)
 _JWT_REST = re.compile(r"[\w.=-]*")
 _KEYWORD_HINTS = (b"pass", b"pwd", b"secret", b"contrase")
 _KEY_OWNERS = (b"api", b"auth", b"service", b"account", b"db", b"database", b"priv", b"private", b"client")
@@ -98,7 +98,8 @@ def _extended(finding: Finding, text: str) -> Finding:
 _PRIVATE_KEY = re.compile(r"BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?|PuTTY-User-Key-File-[23]")
 _PRIVATE_KEY_END = re.compile(r"END (?:[A-Z0-9]+ ){0,3}PRIVATE KEY|Private-MAC:")
 _PRIVATE_KEY_CHARS = 20_000
-_KEY_MATERIAL = re.compile(r"(?:[A-Za-z0-9+/]|(?<!\\)/){20,}={0,2}")
+_KEY_MATERIAL = re.compile(r"(?:(?<=\\n)|(?<=\\r)|(?<![A-Za-z0-9+/=\\]))[A-Za-z0-9+/]{12,}={0,2}")
+"""The n of an escaped line end is no part of it."""
 
 
 def _private_keys(views: Views) -> Iterator[tuple[Finding, str]]:

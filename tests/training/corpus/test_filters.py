@@ -67,11 +67,13 @@ def test_ordinary_code_becomes_a_document():
 
 def test_this_project_s_own_code_passes(pytestconfig: pytest.Config):
     paths = [
-        path for folder in ("keras_codegemma", "training") for path in (pytestconfig.rootpath / folder).rglob("*.py")
+        path
+        for folder in ("cli", "layers", "evaluation")
+        for path in (pytestconfig.rootpath / "keras_codegemma" / folder).rglob("*.py")
     ]
     found = {path.name: reason(raw(path.read_bytes(), path=path.name)) for path in paths}
     assert {name: why for name, why in found.items() if why not in ("passes", "empty")} == {}
-    assert len(found) > 50
+    assert len(found) > 25
 
 
 def test_a_dropped_file_says_where_it_was_and_why():
@@ -141,6 +143,15 @@ def test_other_scripts_count_as_letters():
 
 def test_a_short_line_alone_is_not_minified():
     assert reason(raw("x = " + " + ".join(f"value_{n}" for n in range(20)) + "\n")) == "passes"
+
+
+def test_sentinels_in_a_text_are_counted_and_stay():
+    text = 'PREFIX = "<|fim_prefix|>"\nBOTH = "<|fim_prefix|><bos>"\n'
+    assert filters.control_pieces(text) == {"<|fim_prefix|>": 2, "<bos>": 1}
+    assert filters.control_pieces("a < b") == filters.control_pieces("a") == {}
+    result = FileFilter()(raw(text))
+    assert isinstance(result, Document)
+    assert result.text == text
 
 
 @given(st.binary(max_size=300), st.sampled_from(["a.py", "b.js", "c.md", "d.yaml"]))

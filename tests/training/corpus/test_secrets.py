@@ -85,7 +85,7 @@ LEFT = """
     user@example.com noreply@github.com you@your.example git@github.com:a/b.git root@localhost jane@doe.test
     127.0.0.1 10.1.2.3 192.168.1.77 192.0.2.44 198.51.100.7 8.8.8.8 0.0.0.0 255.255.255.255 ::1 fe80::1 2001:db8::7
     (212) 555-0123 +1 415-555-2671 123-456-7890
-    version 4.15.233.40  Chrome/99.0.4844.51  OID 1.3.6.1.4.1  1.2.3.4  pkg==60.2.10.4
+    version 4.15.233.40  Chrome/99.0.4844.51  OID 1.3.6.1.4.1  2.5.29.37  id@password-script.py  1.2.3.4  pkg==60.2.10.4
     x@y.T  a @ b.conj  q@k.transpose(1)  @app.route("/")  foo@2.1.0  ssh-ed25519@openssh.com
     password = os.environ["PASSWORD"]   password = getpass("Password: ")   token = "<token>"   secret = "${SECRET}"
     password = "changeme"  api_key = "your-api-key"  secret = "xxxxxxxx"  password: str = "password"
@@ -93,6 +93,7 @@ LEFT = """
     if line.startswith("-----BEGIN RSA PRIVATE KEY-----"):
     sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
     commit 356a192b7913b04c54574d18c28d46e6395428ab   uuid = "123e4567-e89b-12d3-a456-426614174000"
+    d="M1.08.58 1.23.82.72"  1.0.0.127.in-addr.arpa  http://user:pass@google.com/mail  http://[user[:pass]]@host.domain/
     tel: 42  phone = 5  3.14159 1999-12-31 2024-01-02 555-1234
 """
 
@@ -137,6 +138,19 @@ def test_each_kind_has_its_placeholder():
 
 def test_an_address_of_version_6_stays_one():
     assert scrubbed('HOST = "2a00:1450:4001:81b::200e"\n') == 'HOST = "2001:db8::1"\n'
+
+
+def test_a_private_key_in_one_string_keeps_its_escapes():
+    head, foot = r'k = "-----BEGIN PRIVATE KEY-----\n', r'-----END PRIVATE KEY-----\n"'
+    text = head + r"MIGkAgEBBDBDdO8IXvlLJgM7\nnQLMyx5EvcHbzXyZ0+/9\n" + foot
+    assert scrubbed(text) == head + r"REDACTED_PRIVATE_KEY\nREDACTED_PRIVATE_KEY\n" + foot
+
+
+def test_a_secret_is_taken_wherever_it_stands():
+    value = planted.passwords(Random(5))[0].secret
+    text = f'password = "{value}"\nassert shown == ["{value}"]\n'
+    assert value not in scrubbed(text)
+    assert kinds(text) == ["password", "password"]
 
 
 def test_counts_are_by_kind():
