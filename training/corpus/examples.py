@@ -17,6 +17,7 @@ from training.corpus.document import Document
 START = "<bos>"
 END = "<eos>"
 
+ROLES = ("target", "context")
 SHAPES = ("files", "context")
 """Every file infilled by its own chance, or whole files before one that may be infilled."""
 
