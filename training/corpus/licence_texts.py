@@ -124,7 +124,7 @@ def of_text(text: str) -> tuple[str, ...]:
     if any(phrase in plain for phrase in _RESTRICTIONS):
         return ()
     found = tuple(name for name, licence in _TEXTS.items() if _matches(licence, plain))
-    known = sum(_TEXTS[name].words for name in found)
+    known = sum(_TEXTS[name].words * plain.count(_TEXTS[name].has[0]) for name in found)  # some files repeat one
     return found if known >= _KNOWN_SHARE * (plain.count(" ") + 1) else ()
 
 

@@ -156,11 +156,12 @@ def credible(value: str, finding: Finding, *, line: str, keep_examples: bool = T
         return JwtTokenDetector.is_formally_valid(value)
     if finding.kind == "key":
         return _credible_key(value, keep_examples=keep_examples)
+    by_name = finding.rule == "Secret Keyword"
     checks: tuple[Callable[[str], bool], ...] = (
         lambda text: len(text) < _LEAST_PASSWORD_CHARS or len(text) > _MOST_PASSWORD_CHARS,
         lambda text: bool(_WHITE.search(text)),
         lambda text: keep_examples and bool(_EXAMPLE.search(text)),
-        lambda text: bool(_IDENTIFIER.fullmatch(text)),
+        lambda text: (keep_examples or by_name) and bool(_IDENTIFIER.fullmatch(text)),
         heuristic.is_templated_secret,
         heuristic.is_prefixed_with_dollar_sign,
         heuristic.is_not_alphanumeric_string,
@@ -168,13 +169,14 @@ def credible(value: str, finding: Finding, *, line: str, keep_examples: bool = T
     )
     if any(check(value) for check in checks):
         return False
-    if finding.rule == "Secret Keyword":
+    if by_name:
         return not (heuristic.is_indirect_reference(line) or heuristic.is_likely_id_string(value, line))
     return True
 
 
 def _credible_key(value: str, *, keep_examples: bool) -> bool:
-    if len(set(value)) < _LEAST_DISTINCT_CHARS:
+    if not keep_examples:
+        return True
+    if len(set(value)) < _LEAST_DISTINCT_CHARS or not any(character.isdigit() for character in value):
         return False
-    has_digit = any(character.isdigit() for character in value)
-    return has_digit and not (keep_examples and (_KEY_EXAMPLE.search(value) or heuristic.is_sequential_string(value)))
+    return not (_KEY_EXAMPLE.search(value) or heuristic.is_sequential_string(value))

@@ -88,6 +88,7 @@ def of(files: Mapping[str, str]) -> str | None:
         ("LICENSE.md", BSD + NAMES, "BSD-3-Clause"),
         ("LICENSE", "All rights reserved.", None),
         ("LICENSE", MIT + "The Commons Clause applies.", None),
+        ("LICENSE", MIT * 5 + "Written by many. " * 100, "MIT"),
         ("LICENSE", MIT + "You may not use this on Tuesdays. " * 100, None),
         ("src/LICENSE", MIT, None),
         ("LICENSES/MIT.txt", MIT, "MIT"),

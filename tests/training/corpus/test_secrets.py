@@ -111,6 +111,8 @@ def test_examples_and_look_alikes_are_left(line: str):
         ("host 8.8.8.8 up", "ip"),
         ('password = "test-pass-1"', "password"),
         ("AKIAIOSFODNN7EXAMPLE", "key"),
+        ("AKIA" + 16 * "Z", "key"),
+        ("https://username:password@yelp.com", "password"),
     ],
 )
 def test_examples_are_taken_too_when_asked(text: str, kind: str):
