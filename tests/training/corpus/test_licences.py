@@ -130,7 +130,6 @@ def test_nothing_names_nothing():
     assert of({"README.md": MIT}) is None
 
 
-@pytest.mark.shared
 def test_our_own_licence_is_recognised(pytestconfig: pytest.Config):
     text = (pytestconfig.rootpath / "LICENSE").read_text("utf-8")
     assert licence_texts.of_text(text) == ("Apache-2.0",)
