@@ -146,6 +146,15 @@ def taken(signatures: Signatures, rows: np.ndarray) -> Signatures:
     )
 
 
+def joined(parts: Sequence[Signatures]) -> Signatures:
+    """The signatures of several batches, one after the other; at least one."""
+    return Signatures(
+        texts=np.concatenate([part.texts for part in parts]),
+        minima=np.concatenate([part.minima for part in parts]),
+        comparable=np.concatenate([part.comparable for part in parts]),
+    )
+
+
 def _run_starts(keys: np.ndarray) -> np.ndarray:
     first = np.ones(len(keys), dtype=bool)
     first[1:] = keys[1:] != keys[:-1]
