@@ -19,6 +19,8 @@ from keras_codegemma.layers import (
     RotaryEmbedding,
     SequenceIndex,
 )
+from keras_codegemma.layers.projection import quantization_for
+from keras_codegemma.quantization import Quantization, QuantizingSource, is_quantized, split_policy_name
 
 WeightSource = Callable[[str, tuple[int, ...], str], Any]
 """(weight path, shape, dtype) to an array of that shape; called once per weight, in model order."""
@@ -44,9 +46,10 @@ class CodeGemmaBackbone(keras.Model):
     Args:
         vocabulary_size, num_layers, num_query_heads, num_key_value_heads, hidden_dim, feedforward_dim, head_dim,
         layer_norm_epsilon, rope_max_wavelength, context_length: as in `CodeGemmaConfig`, which checks them.
-        dtype: dtype policy or its name; None for Keras's global policy.
-        weight_source: where the weights come from, so that none is initialised at random first (see `WeightSource`).
-            None initialises at random.
+        dtype: dtype policy or its name; None for Keras's global policy. A quantised one, such as "int8_from_bfloat16"
+            or "int4/32_from_bfloat16", quantises projections and embedding as they are created, one at a time.
+        weight_source: where the float weights come from, so that none is initialised at random first (see
+            `WeightSource`). None initialises at random.
         **options: `name` and `trainable` of `keras.Model`.
 
     Raises:
@@ -57,20 +60,22 @@ class CodeGemmaBackbone(keras.Model):
     def __init__(self, *, dtype=None, weight_source: WeightSource | None = None, **options):
         model_options = {key: options.pop(key) for key in ("name", "trainable") if key in options}
         config = CodeGemmaConfig.from_dict(options)
-        policy = _float_policy(dtype)
-        initializer_for = _initializers(config, weight_source)
+        weight_policy, policy = _policies(dtype)
+        initializer_for = _initializers(config, weight_source, weight_policy)
 
         token_embedding = ReversibleEmbedding(
             config.vocabulary_size,
             config.hidden_dim,
             embeddings_initializer=initializer_for("token_embedding/embeddings"),
-            dtype=policy,
+            scale_initializer=initializer_for("token_embedding/embeddings_scale"),
+            dtype=weight_policy,
             name="token_embedding",
         )
         blocks = [
             GemmaDecoderBlock(
                 config,
                 initializer_for=_within(initializer_for, f"decoder_block_{index}"),
+                weight_policy=weight_policy,
                 dtype=policy,
                 name=f"decoder_block_{index}",
             )
@@ -106,6 +111,7 @@ class CodeGemmaBackbone(keras.Model):
         self.transformer_layers = blocks
         self.layer_norm = final_norm
         self.rotary = rotary
+        self._is_quantized = self.quantization is not None
 
     def __call__(self, inputs, *args, **kwargs):
         return super().__call__(with_optional_inputs(inputs), *args, **kwargs)
@@ -161,6 +167,49 @@ class CodeGemmaBackbone(keras.Model):
                 layer.trainable = True
                 layer.enable_lora(rank, lora_alpha=alpha)
 
+    @property
+    def weight_policy(self) -> keras.DTypePolicy:
+        """The dtype policy of projections and embedding; the backbone's own, or one quantised from it."""
+        return self.token_embedding.dtype_policy
+
+    @property
+    def quantization(self) -> Quantization | None:
+        """How projections and embedding are quantised, or None."""
+        return split_policy_name(self.weight_policy.name)[0]
+
+    def quantize(self, mode=None, config=None, **options):
+        """Quantises projections and embedding in place, weights only; norms and activations stay floats.
+
+        Memory: one weight more. To quantise a model that does not fit in floats, load it with a quantised dtype policy.
+
+        Args:
+            mode: "int8", a scale for each output; or "int4", a scale for each 128 inputs of an output.
+            config: `keras.quantizers.Int4QuantizationConfig(block_size=32)` for another group size; 32, 64 or 128.
+            **options: none; Keras's `filters` would leave a model that no preset describes.
+
+        Raises:
+            ValueError: another mode or group size, a group size that does not divide, LoRA adapters, an already
+                quantised model, or float16 with int8.
+            TypeError: an option.
+        """
+        if options:
+            raise TypeError(
+                f"A backbone is quantised whole, with a mode or a config; got {sorted(options)}. Leave them out."
+            )
+        quantization = quantization_for(mode, config)
+        for path, shape in self.config.weight_shapes().items():
+            if is_quantized(path):
+                quantization.shapes(path, shape)  # raises before anything is changed
+        if any(layer.lora_enabled for layer in self.projections().values()):
+            raise ValueError(
+                "A model must be quantised before it gets LoRA adapters; this one has some. Quantise first and call "
+                "enable_lora then, or save the model, which merges them, and quantise what was saved."
+            )
+        for layer in (self.token_embedding, *self.projections().values()):
+            layer.quantize(mode, config=config)
+        self._is_quantized = True  # Keras refuses a second time
+        self.train_function = self.test_function = self.predict_function = None
+
     def projections(self) -> dict[str, Projection]:
         """Every dense layer by its path, `decoder_block_0/attention/query` and so on, in model order."""
         found = {}
@@ -181,7 +230,7 @@ class CodeGemmaBackbone(keras.Model):
         return {
             "name": self.name,
             "trainable": self.trainable,
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "dtype": keras.dtype_policies.serialize(self.weight_policy),
             **self.config.to_dict(),
         }
 
@@ -228,29 +277,41 @@ def _run(parts, token_ids, positions, *, segment_ids=None, cache: KVCache | None
     return hidden if cache is None else (hidden, layer_caches)
 
 
-def _float_policy(dtype) -> keras.DTypePolicy:
+def _policies(dtype) -> tuple[keras.DTypePolicy, keras.DTypePolicy]:
+    """The policy of weights that may be quantised, and the float policy of everything else."""
     policy = keras.dtype_policies.get(dtype if dtype is not None else keras.config.dtype_policy())
+    quantization, source = split_policy_name(policy.name or "")
     allowed = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
-    if policy.name is None or policy.name not in allowed:
+    if source not in allowed:
         raise ValueError(
-            f"The dtype policy must be one of {list(allowed)}; got {policy.name!r}. Pass dtype='bfloat16' or 'float32'."
+            f"The dtype policy must be one of {list(allowed)}, or quantised from one; got {policy.name!r}. "
+            "Pass dtype='bfloat16', 'float32' or 'int8_from_bfloat16'."
         )
-    return policy
+    if quantization is None:
+        return policy, policy
+    # Named in full, so that the group size is saved.
+    return keras.dtype_policies.get(quantization.policy_name(source)), keras.dtype_policies.get(source)
 
 
-def _initializers(config: CodeGemmaConfig, source: WeightSource | None) -> Callable[[str], Any]:
-    """From a weight path to its initializer: random as in KerasHub, or the loader's array."""
-    if source is not None:
-        return lambda path: _from_source(source, path)
+def _initializers(
+    config: CodeGemmaConfig, source: WeightSource | None, weight_policy: keras.DTypePolicy
+) -> Callable[[str], Any]:
+    """From a weight path to its initializer: random as in KerasHub, or the loader's array; quantised on the way."""
+    quantization, _ = split_policy_name(weight_policy.name)
+    if quantization is None:
+        return _random_initializer if source is None else lambda path: _from_source(source, path)
+    floats = source or (lambda path, shape, dtype: _random_initializer(path)(shape, dtype=dtype))
+    dtype = weight_policy.variable_dtype
+    quantized = QuantizingSource(floats, quantization, shapes=config.weight_shapes(), dtype=dtype)
+    return lambda path: _from_source(quantized, path)
 
-    def random(path: str) -> Any:
-        if path.endswith("/scale"):
-            return keras.initializers.Zeros()
-        if path.endswith("/embeddings"):
-            return keras.initializers.VarianceScaling(1.0, mode="fan_in", distribution="untruncated_normal")
-        return keras.initializers.GlorotUniform()
 
-    return random
+def _random_initializer(path: str) -> Any:
+    if path.endswith("/scale"):
+        return keras.initializers.Zeros()
+    if path.endswith("/embeddings"):
+        return keras.initializers.VarianceScaling(1.0, mode="fan_in", distribution="untruncated_normal")
+    return keras.initializers.GlorotUniform()
 
 
 def _from_source(source: WeightSource, path: str) -> Callable[..., Any]:

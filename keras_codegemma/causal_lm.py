@@ -61,6 +61,7 @@ class CodeGemmaCausalLM(keras.Model):
         preset: str | os.PathLike[str],
         *,
         dtype: Any = None,
+        quantization: str | None = None,
         load_weights: bool = True,
         revision: str | None = None,
     ) -> "CodeGemmaCausalLM":
@@ -70,6 +71,9 @@ class CodeGemmaCausalLM(keras.Model):
             preset: a name that `presets.list()` shows, a `kaggle://`, `hf://` or `gs://` handle, or a folder in
                 KerasHub's or Hugging Face's layout.
             dtype: dtype policy, "bfloat16" for the published weights as they are; None for Keras's global policy.
+                "int8_from_bfloat16" is dtype="bfloat16" with quantization="int8".
+            quantization: "int8", "int4" or "int4/32": quantises each weight as it is read, so that the whole model
+                never exists in floats; None keeps a preset as it is saved. See `quantize`.
             load_weights: false initialises at random.
             revision: of an `hf://` repository.
 
@@ -78,7 +82,9 @@ class CodeGemmaCausalLM(keras.Model):
         """
         from keras_codegemma import presets
 
-        loaded = presets.load(preset, dtype=dtype, load_weights=load_weights, revision=revision)
+        loaded = presets.load(
+            preset, dtype=dtype, quantization=quantization, load_weights=load_weights, revision=revision
+        )
         return cls(loaded.backbone, loaded.preprocessor)
 
     def save_to_preset(self, folder: str | os.PathLike[str], *, max_shard_size: float = 10.0) -> None:
@@ -384,17 +390,14 @@ class CodeGemmaCausalLM(keras.Model):
         """Adds adapters and freezes the rest; see `CodeGemmaBackbone.enable_lora`. Call `compile` afterwards."""
         self.backbone.enable_lora(rank, alpha=alpha, target_names=target_names)
 
-    def quantize(self, mode, **options):
-        """Not supported yet.
+    def quantize(self, mode=None, config=None, **options):
+        """Quantises the weights of projections and embedding in place; see `CodeGemmaBackbone.quantize`.
 
-        Raises:
-            NotImplementedError: always. Keras's own `quantize` passes over layers of other classes than its own, so it
-                would leave the model as it is.
+        `save_to_preset` then saves them as they are. Call `compile` again before training adapters.
         """
-        raise NotImplementedError(
-            f"Quantisation is not supported by this version of keras_codegemma; got mode {mode!r}. "
-            "Load the model with dtype='bfloat16' to halve its memory."
-        )
+        self.backbone.quantize(mode, config=config, **options)
+        self._is_quantized = True
+        self.train_function = self.test_function = self.predict_function = None
 
     def save_lora_weights(self, path: str | os.PathLike[str]) -> None:
         """Writes the adapters alone to a `.safetensors` file; see `adapters.save`."""

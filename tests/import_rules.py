@@ -25,7 +25,7 @@ ROWS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"layers", "sampling"}),
-    frozenset({"kernels", "cache", "tokenizer", "tensorflow_tokenizer", "vocabulary", "distribution"}),
+    frozenset({"quantization", "kernels", "cache", "tokenizer", "tensorflow_tokenizer", "vocabulary", "distribution"}),
     frozenset({"axes", "config", "fim", "chat", "stopping", "neighbours", "user_cache"}),
 )
 APART = frozenset({"evaluation", "serving", "hub"})
@@ -34,7 +34,9 @@ APART = frozenset({"evaluation", "serving", "hub"})
 PLAIN = frozenset({"fim", "chat", "stopping", "neighbours", "user_cache"})
 """Import nothing but the standard library and each other."""
 
-KERAS_FREE = frozenset({"axes", "kernels", "config", "fim", "chat", "stopping", "neighbours", "user_cache"})
+KERAS_FREE = frozenset(
+    {"axes", "kernels", "quantization", "config", "fim", "chat", "stopping", "neighbours", "user_cache"}
+)
 
 HEAVY = frozenset({"tensorflow", "tensorflow_text", "torch", "transformers", "keras_hub", "keras_nlp"})
 """Left to the modules in `ALLOWED_HEAVY`, so that no inference path has them."""

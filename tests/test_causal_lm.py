@@ -309,11 +309,6 @@ def test_a_keras_file_holds_model_vocabulary_and_options(lm, tmp_path):
     assert again.infill(PREFIX, SUFFIX, max_new_tokens=9) == lm.infill(PREFIX, SUFFIX, max_new_tokens=9)
 
 
-def test_quantising_says_that_it_cannot_yet(lm):
-    with pytest.raises(NotImplementedError, match="Quantisation is not supported by this version"):
-        lm.quantize("int8")
-
-
 def test_no_inference_path_imports_tensorflow_torch_or_kerashub():
     import subprocess
     import sys

@@ -113,7 +113,7 @@ def test_a_quantised_preset_saved_by_keras_hub_is_refused(tmp_path):
     theirs = keras_hub_model(SHAPES["like_2b"])
     theirs.backbone.quantize("int8")
     theirs.backbone.save_to_preset(str(tmp_path / "theirs"))
-    with pytest.raises(ValueError, match="Quantised presets are not loaded yet"):
+    with pytest.raises(ValueError, match="Quantised presets of others are not loaded"):
         CodeGemmaCausalLM.from_preset(tmp_path / "theirs")
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from keras_codegemma.config import CodeGemmaConfig
 from keras_codegemma.convert.names import weight_names
 from keras_codegemma.convert.weights import ModelWeights, Weights
+from keras_codegemma.quantization import Quantization
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,8 +17,10 @@ class Checkpoint:
 
     Attributes:
         config: the architecture.
-        dtype: name of the dtype policy it was saved under, such as "bfloat16"; for a Hugging Face folder the
+        dtype: name of the float dtype policy it was saved under, such as "bfloat16"; for a Hugging Face folder the
             stored type of its weights.
+        quantization: how projections and embedding are quantised, or None. The weights then also have the method
+            `quantized(path)`, which gives them as they are.
         weights: called with (path, shape, dtype); None where a folder was opened without its weights.
         tokenizer_model: the SentencePiece model file's bytes; None for a backbone alone.
         preprocessor_options: keywords for `CodeGemmaCausalLMPreprocessor`, as far as saved.
@@ -28,6 +31,7 @@ class Checkpoint:
     config: CodeGemmaConfig
     dtype: str
     weights: Weights | None
+    quantization: Quantization | None = None
     tokenizer_model: bytes | None = None
     preprocessor_options: Mapping[str, Any] = field(default_factory=dict)
     special_token_ids: Mapping[str, int] = field(default_factory=dict)
@@ -83,6 +87,7 @@ def checkpoint_of(lm: LanguageModel) -> Checkpoint:
     return Checkpoint(
         config=lm.backbone.config,
         dtype=lm.backbone.dtype_policy.name,
+        quantization=lm.backbone.quantization,
         weights=ModelWeights(lm.backbone),
         tokenizer_model=None if preprocessor is None else preprocessor.tokenizer.model_bytes,
         preprocessor_options={key: value for key, value in options.items() if key not in _KERAS_FIELDS},

@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from keras_codegemma.convert.files import plain_file_name, read_json, write_json
-from keras_codegemma.convert.stores import StoredTensor, refuse_pickle
+from keras_codegemma.convert.stores import StoredTensor, numpy_dtype, refuse_pickle
 
 SINGLE_FILE = "model.weights.h5"
 INDEX_FILE = "model.weights.json"
@@ -129,7 +129,7 @@ def write_h5(
 
     Args:
         folder: where to.
-        tensors: (key, shape, dtype) of each, in the order to write; dtype is a float type's numpy name.
+        tensors: (key, shape, dtype) of each, in the order to write; dtype is a numpy name.
         read: from a key to its array of that shape and dtype; called once per tensor, when it is written.
         max_shard_bytes: above this many bytes in all, shards are written.
 
@@ -137,7 +137,7 @@ def write_h5(
         ValueError: one tensor is larger than a shard; KerasHub cannot read a tensor in pieces.
     """
     listed = list(tensors)
-    sizes = {name: math.prod(shape) * (4 if dtype == "float32" else 2) for name, shape, dtype in listed}
+    sizes = {name: math.prod(shape) * numpy_dtype(dtype).itemsize for name, shape, dtype in listed}
     if sum(sizes.values()) <= max_shard_bytes:
         _write_file(folder / SINGLE_FILE, listed, read=read)
         return
@@ -160,7 +160,11 @@ def write_h5(
     for number, shard in enumerate(shards):
         file_name = f"model_{number:05}.weights.h5"
         _write_file(folder / file_name, shard, read=read)
-        weight_map |= {f"/{name.removesuffix('/0')}": file_name for name, _, _ in shard}
+        for name, _, _ in shard:
+            # Of a weight whose data and scale come into two shards, both are listed, as Keras does.
+            key = "/" + name.rpartition("/")[0]
+            weight_map[key] = sorted({*weight_map.get(key, ()), file_name})
+    weight_map = {key: names[0] if len(names) == 1 else names for key, names in weight_map.items()}
     total = {"total_size": float(sum(sizes.values()))}
     write_json(folder / INDEX_FILE, {"metadata": total, "weight_map": weight_map})
 

@@ -6,10 +6,12 @@ our own fields stand beside these, under `keras_codegemma`.
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from keras_codegemma.config import CodeGemmaConfig
+from keras_codegemma.quantization import Quantization, split_policy_name
 from keras_codegemma.tokenizer import CodeGemmaTokenizer
 
 _LOGGER = logging.getLogger(__name__)
@@ -33,8 +35,11 @@ _GEMMA_1_OPTIONS = {
 }
 
 
-def backbone(config: CodeGemmaConfig, *, dtype: str) -> dict[str, Any]:
-    """`config.json`: a GemmaBackbone, whose `intermediate_dim` counts both branches and is twice ours."""
+def backbone(config: CodeGemmaConfig, *, dtype: str, quantization: Quantization | None = None) -> dict[str, Any]:
+    """`config.json`: a GemmaBackbone, whose `intermediate_dim` counts both branches and is twice ours.
+
+    Quantised weights are ours alone: the policy says so to KerasHub, and our key says how.
+    """
     fields = {
         "vocabulary_size": config.vocabulary_size,
         "num_layers": config.num_layers,
@@ -48,7 +53,10 @@ def backbone(config: CodeGemmaConfig, *, dtype: str) -> dict[str, Any]:
         **_GEMMA_1_OPTIONS,
         "sliding_window_size": 4096,
     }
-    ours = {"context_length": config.context_length, "rope_max_wavelength": config.rope_max_wavelength}
+    ours: dict[str, Any] = {"context_length": config.context_length, "rope_max_wavelength": config.rope_max_wavelength}
+    if quantization is not None:
+        ours["quantization"] = asdict(quantization)
+        dtype = quantization.policy_name(dtype)
     return _object("GemmaBackbone", "gemma_backbone", fields, dtype=dtype, ours=ours)
 
 
@@ -81,7 +89,12 @@ def preprocessor(tokenizer_: CodeGemmaTokenizer, options: Mapping[str, Any]) -> 
 
 
 def task(
-    config: CodeGemmaConfig, tokenizer_: CodeGemmaTokenizer, *, options: Mapping[str, Any], dtype: str
+    config: CodeGemmaConfig,
+    tokenizer_: CodeGemmaTokenizer,
+    *,
+    options: Mapping[str, Any],
+    dtype: str,
+    quantization: Quantization | None = None,
 ) -> dict[str, Any]:
     """`task.json`: a GemmaCausalLM around the other three, and the ids that end a completion."""
     stops = {
@@ -92,7 +105,7 @@ def task(
         "module": "keras_hub.src.models.gemma.gemma_causal_lm",
         "class_name": "GemmaCausalLM",
         "config": {
-            "backbone": backbone(config, dtype=dtype),
+            "backbone": backbone(config, dtype=dtype, quantization=quantization),
             "preprocessor": preprocessor(tokenizer_, options),
             "name": "gemma_causal_lm",
         },
@@ -164,7 +177,30 @@ def read_backbone(values: Mapping[str, Any], *, source: Path | str) -> tuple[Cod
         layer_norm_epsilon=fields.get("layer_norm_epsilon", 1e-6),
         **_our_fields(values, ("context_length", "rope_max_wavelength")),
     )
-    return config, _policy_name(fields.get("dtype"), source=source)
+    quantization = read_quantization(values, source=source)
+    dtype = fields.get("dtype")
+    if quantization is not None:
+        name = dtype.get("config", {}).get("name") if isinstance(dtype, dict) else dtype
+        dtype = split_policy_name(str(name))[1]
+    return config, _policy_name(dtype, source=source)
+
+
+def read_quantization(values: Mapping[str, Any], *, source: Path | str) -> Quantization | None:
+    """How the weights beside this `config.json` are quantised, if by us; else None.
+
+    Raises:
+        ValueError: a description that is no `Quantization`.
+    """
+    described = _our_fields(values, ("quantization",)).get("quantization")
+    if described is None:
+        return None
+    try:
+        return Quantization(**described)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"'quantization' in {source} must name a mode and a group size; got {described!r}: {error} "
+            "Correct the file, or quantise the float model again."
+        ) from error
 
 
 def read_tokenizer(values: Mapping[str, Any], *, source: Path | str) -> dict[str, int]:
@@ -222,6 +258,6 @@ def _policy_name(dtype: Any, *, source: Path | str) -> str:
     if dtype not in _POLICIES:
         raise ValueError(
             f"The dtype in {source} must be one of {', '.join(_POLICIES)}; got {dtype!r}. Quantised presets "
-            "are not loaded yet: load the preset that was quantised."
+            "of others are not loaded: load the float preset, with quantization='int8' or 'int4'."
         )
     return dtype

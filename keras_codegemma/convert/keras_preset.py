@@ -8,11 +8,12 @@ Nothing in these files is executed or deserialised as an object: names and numbe
 
 import datetime
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_codegemma.config import CodeGemmaConfig
 from keras_codegemma.convert import keras_objects
@@ -27,9 +28,11 @@ from keras_codegemma.convert.files import (
 )
 from keras_codegemma.convert.h5_store import H5Store, write_h5
 from keras_codegemma.convert.model_card import default_card
-from keras_codegemma.convert.names import weight_names
+from keras_codegemma.convert.names import WeightNames, weight_names
+from keras_codegemma.convert.quantized_weights import QuantizedStreamedWeights, tensor_list
 from keras_codegemma.convert.stores import FLOAT_DTYPES
-from keras_codegemma.convert.weights import StreamedWeights
+from keras_codegemma.convert.weights import StreamedWeights, Weights
+from keras_codegemma.quantization import Quantization, is_quantized
 from keras_codegemma.tokenizer import CodeGemmaTokenizer
 
 _LOGGER = logging.getLogger(__name__)
@@ -75,6 +78,7 @@ def read_keras_hub(folder: Path, *, load_weights: bool = True) -> Checkpoint:
     """
     values = read_json(folder / CONFIG_FILE)
     config, dtype = keras_objects.read_backbone(values, source=folder / CONFIG_FILE)
+    quantization = keras_objects.read_quantization(values, source=folder / CONFIG_FILE)
     tokenizer = folder / TOKENIZER_ASSET
     card = folder / MODEL_CARD_FILE
     special_token_ids: Mapping[str, int] = {}
@@ -90,12 +94,21 @@ def read_keras_hub(folder: Path, *, load_weights: bool = True) -> Checkpoint:
     return Checkpoint(
         config=config,
         dtype=dtype,
-        weights=StreamedWeights(H5Store(folder), config, layout="keras_hub") if load_weights else None,
+        weights=_weights(folder, config, quantization, dtype) if load_weights else None,
+        quantization=quantization,
         tokenizer_model=tokenizer.read_bytes() if tokenizer.is_file() else None,
         preprocessor_options=options,
         special_token_ids=special_token_ids,
         model_card=card.read_text(encoding="utf-8") if card.is_file() else None,
     )
+
+
+def _weights(folder: Path, config: CodeGemmaConfig, quantization: Quantization | None, dtype: str) -> Weights:
+    if quantization is None:
+        return StreamedWeights(H5Store(folder), config, layout="keras_hub")
+    # A mixed policy keeps its variables in float32.
+    floats = "float32" if dtype.startswith("mixed") else dtype
+    return QuantizedStreamedWeights(H5Store(folder), config, quantization=quantization, dtype=floats)
 
 
 def write_keras_hub(
@@ -113,7 +126,7 @@ def write_keras_hub(
     Args:
         checkpoint: a folder read, or a model (`checkpoint_of`).
         folder: the target: missing, empty or an earlier preset.
-        dtype: float type to write weights in; None keeps each as stored.
+        dtype: float type to write weights in, quantised ones too; None keeps each as stored.
         max_shard_size: largest weight file in GiB, as in KerasHub.
 
     Raises:
@@ -129,19 +142,44 @@ def write_keras_hub(
     names = {entry.keras_hub_key: entry for entry in weight_names(checkpoint.config)}
     policy = dtype or checkpoint.dtype
     _warn_of_what_keras_hub_ignores(checkpoint.config)
+    quantization = checkpoint.quantization if dtype is None else None
+    if quantization is None:
+        tensors = [(key, entry.shape, dtypes[entry.path]) for key, entry in names.items()]
+
+        def read(key: str) -> np.ndarray:
+            return weights(names[key].path, names[key].shape, dtypes[names[key].path])
+    else:
+        tensors = tensor_list(checkpoint.config, quantization, dtypes=dtypes)
+        read = _quantized_reader(weights, names, dtypes)
     with replacing_folder(folder, ours=_OUR_FILES) as target:
-        write_h5(
-            target,
-            [(key, entry.shape, dtypes[entry.path]) for key, entry in names.items()],
-            read=lambda key: weights(names[key].path, names[key].shape, dtypes[names[key].path]),
-            max_shard_bytes=max_shard_size * 1024**3,
+        write_h5(target, tensors, read=read, max_shard_bytes=max_shard_size * 1024**3)
+        write_json(
+            target / CONFIG_FILE, keras_objects.backbone(checkpoint.config, dtype=policy, quantization=quantization)
         )
-        write_json(target / CONFIG_FILE, keras_objects.backbone(checkpoint.config, dtype=policy))
         write_json(target / "metadata.json", _metadata(checkpoint.config))
         if checkpoint.tokenizer_model is not None:
-            _write_text_files(target, checkpoint, policy=policy)
+            _write_text_files(target, checkpoint, policy=policy, quantization=quantization)
         _write_card(target, checkpoint)
         write_hashes(target)
+
+
+def _quantized_reader(
+    weights: Weights, names: Mapping[str, WeightNames], dtypes: Mapping[str, str]
+) -> Callable[[str], np.ndarray]:
+    """From an h5 key to its array. A scale is asked for right after its data, so a weight is fetched once."""
+    scales: dict[str, np.ndarray] = {}
+
+    def read(key: str) -> np.ndarray:
+        if key in scales:
+            return scales.pop(key)
+        entry = names[key]
+        if not is_quantized(entry.path):
+            return weights(entry.path, entry.shape, dtypes[entry.path])
+        weight = weights.quantized(entry.path)  # pyright: ignore[reportAttributeAccessIssue]
+        scales[key.removesuffix("0") + "1"] = np.asarray(weight.scale)
+        return np.asarray(weight.data)
+
+    return read
 
 
 def _warn_of_what_keras_hub_ignores(config: CodeGemmaConfig) -> None:
@@ -155,7 +193,7 @@ def _warn_of_what_keras_hub_ignores(config: CodeGemmaConfig) -> None:
         )
 
 
-def _write_text_files(target: Path, checkpoint: Checkpoint, *, policy: str) -> None:
+def _write_text_files(target: Path, checkpoint: Checkpoint, *, policy: str, quantization: Quantization | None) -> None:
     assert checkpoint.tokenizer_model is not None
     tokenizer = CodeGemmaTokenizer(checkpoint.tokenizer_model)
     asset = target / TOKENIZER_ASSET
@@ -164,7 +202,8 @@ def _write_text_files(target: Path, checkpoint: Checkpoint, *, policy: str) -> N
     options = checkpoint.preprocessor_options
     write_json(target / "tokenizer.json", keras_objects.tokenizer(tokenizer))
     write_json(target / "preprocessor.json", keras_objects.preprocessor(tokenizer, options))
-    write_json(target / "task.json", keras_objects.task(checkpoint.config, tokenizer, options=options, dtype=policy))
+    task = keras_objects.task(checkpoint.config, tokenizer, options=options, dtype=policy, quantization=quantization)
+    write_json(target / "task.json", task)
 
 
 def _write_card(target: Path, checkpoint: Checkpoint) -> None:

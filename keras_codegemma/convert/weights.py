@@ -15,6 +15,9 @@ from keras_codegemma.config import CodeGemmaConfig
 from keras_codegemma.convert.files import listed
 from keras_codegemma.convert.names import Layout, WeightNames, copy_in_bands, weight_names
 from keras_codegemma.convert.stores import FLOAT_DTYPES, TensorStore, numpy_dtype
+from keras_codegemma.kernels.quantized_matmul import QuantizedWeight, dequantize
+from keras_codegemma.layers.projection import merged_kernel
+from keras_codegemma.quantization import SCALE_SUFFIX, Quantization, is_quantized
 
 TIED_OUTPUT = "lm_head.weight"
 
@@ -174,39 +177,46 @@ class ModelWeights:
     """
 
     def __init__(self, backbone: Any):
+        self.quantization: Quantization | None = backbone.quantization
+        self._dtype = str(backbone.dtype_policy.variable_dtype)
         self._variables = {variable.path: variable for variable in backbone.variables}
-        self._adapted = {
-            f"{path}/kernel": layer for path, layer in backbone.projections().items() if layer.lora_enabled
-        }
+        self._layers = {f"{path}/kernel": layer for path, layer in backbone.projections().items()}
 
     def stored_dtype(self, path: str) -> str:
-        """The variable's float type."""
-        return str(self._variables[path].dtype)
+        """The variable's float type; of a quantised one, the type it was quantised from."""
+        return self._dtype if self._is_quantized(path) else str(self._variables[path].dtype)
 
     def close(self) -> None:
         """Nothing is held open."""
 
+    def _is_quantized(self, path: str) -> bool:
+        return self.quantization is not None and is_quantized(path)
+
+    def quantized(self, path: str) -> QuantizedWeight:
+        """The quantised weight of this path as numpy arrays; with adapters, quantised again with them merged in."""
+        assert self.quantization is not None
+        layer = self._layers.get(path)
+        if layer is not None and layer.lora_enabled:
+            return self.quantization.quantize(path, merged_kernel(layer))
+        data, scale = (np.asarray(self._variables[name].value) for name in (path, path + SCALE_SUFFIX))
+        return QuantizedWeight(data=data, scale=scale)  # pyright: ignore[reportArgumentType] (numpy arrays)
+
     def __call__(self, path: str, shape: tuple[int, ...], dtype: str | None = None) -> np.ndarray:
-        """The weight as a numpy array; on CPU a view of the variable where nothing must be converted.
+        """The weight as a numpy array of floats; on CPU a view of the variable where nothing must be converted.
 
         Raises:
             ValueError: the variable has another shape.
         """
-        weight = np.asarray(self._variables[path].value)
+        layer = self._layers.get(path)
+        if layer is not None and (layer.lora_enabled or self._is_quantized(path)):
+            weight = merged_kernel(layer)
+        elif self._is_quantized(path):
+            weight = np.asarray(dequantize(self.quantized(path)))
+        else:
+            weight = np.asarray(self._variables[path].value)
         if weight.shape != tuple(shape):
             raise ValueError(
                 f"The weight {path} must have shape {tuple(shape)}; the model's has {weight.shape}. Write "
                 "the model with its own config."
             )
-        wanted = numpy_dtype(dtype or self.stored_dtype(path))
-        if path in self._adapted:
-            weight = _merged(weight, self._adapted[path])
-        return weight.astype(wanted, copy=False)
-
-
-def _merged(kernel: np.ndarray, layer: Any) -> np.ndarray:
-    """Kernel + (alpha / rank) A B in float32, as the layer computes it in two steps."""
-    a = np.asarray(layer.lora_kernel_a.value, dtype=np.float32)
-    b = np.asarray(layer.lora_kernel_b.value, dtype=np.float32)
-    scale = np.float32(layer.lora_alpha / layer.lora_rank)
-    return kernel.astype(np.float32) + scale * (a @ b)
+        return weight.astype(numpy_dtype(dtype or self.stored_dtype(path)), copy=False)

@@ -3,7 +3,7 @@
 An operation is a list of implementations, best first, the last of which is the plain reference that runs anywhere.
 Platforms are told apart when a program is lowered, not when it is traced, so a program traced on a machine without an
 accelerator can be compiled for one. What was taken on this machine's own platform, and why not the others, is logged
-once for each operation and reason.
+once for each operation.
 """
 
 import logging
@@ -25,7 +25,7 @@ OPERATIONS: "dict[str, Operation]" = {}
 
 # A part of jit's cache keys, so that a function traced under one choice is traced again under another.
 _asked_for = jax.make_user_context(default_value=None)
-_logged: set[str] = set()
+_logged: set[tuple[str, ...]] = set()
 
 
 def using(implementation: str | None) -> AbstractContextManager[Any]:
@@ -150,10 +150,11 @@ class Operation:
 
     def _log(self, choice: Choice) -> None:
         reasons = "".join(f"; not {name}: {reason}" for name, reason in choice.refused.items())
-        message = f"{self.name} runs as {choice.taken.name}{reasons}."
-        if message not in _logged:
-            _logged.add(message)
-            _LOGGER.info(message)
+        # Reasons name shapes; the same decision for another shape is no news.
+        decision = (self.name, choice.taken.name, *choice.refused)
+        if decision not in _logged:
+            _logged.add(decision)
+            _LOGGER.info("%s runs as %s%s.", self.name, choice.taken.name, reasons)
 
 
 def this_platform() -> str:

@@ -10,7 +10,7 @@ import keras
 
 from keras_codegemma.axes import Array, Bool, Float, Int
 from keras_codegemma.cache import LayerCache
-from keras_codegemma.layers.projection import Projection
+from keras_codegemma.layers.projection import Projection, kernel_initializers, project
 from keras_codegemma.layers.rotary import rotate
 
 # Key slots that one step of `attend_cached` reads. Work is proportional to the used length rounded up to this.
@@ -104,6 +104,12 @@ class GemmaAttention(keras.layers.Layer):
     """Query, key and value projections, rotary embedding, attention, output projection.
 
     Attribute and layer names (`query_dense`, named "query", and so on) are KerasHub's weight paths: do not rename.
+
+    Args:
+        num_query_heads, num_key_value_heads, head_dim: as in `CodeGemmaConfig`.
+        initializer_for: from a weight's path within the layer to its initializer, or None for Keras's defaults.
+        weight_policy: dtype policy of the projections where they are quantised; None for the layer's own.
+        **options: passed to `keras.layers.Layer`.
     """
 
     def __init__(
@@ -113,9 +119,11 @@ class GemmaAttention(keras.layers.Layer):
         num_key_value_heads: int,
         head_dim: int,
         initializer_for=None,
+        weight_policy=None,
         **options,
     ):
         super().__init__(**options)
+        self._weight_policy = weight_policy
         self.num_query_heads = num_query_heads
         self.num_key_value_heads = num_key_value_heads
         self.head_dim = head_dim
@@ -135,10 +143,10 @@ class GemmaAttention(keras.layers.Layer):
         self.built = True
 
     def _projection(self, equation: str, output_shape: tuple[int | None, ...], *, name: str) -> Projection:
-        options = (
-            {} if self._initializer_for is None else {"kernel_initializer": self._initializer_for(f"{name}/kernel")}
+        policy = self._weight_policy or self.dtype_policy
+        return Projection(
+            equation, output_shape, dtype=policy, name=name, **kernel_initializers(self._initializer_for, name)
         )
-        return Projection(equation, output_shape, dtype=self.dtype_policy, name=name, **options)
 
     def call(self, x, sin, cos, segment_ids=None, cache=None):
         """Attends within the sequence, or with a cache over what came before as well.
@@ -153,9 +161,8 @@ class GemmaAttention(keras.layers.Layer):
         Returns:
             [B, T, D]; with a cache, the pair of it and the cache with these tokens written.
         """
-        query = rotate(self.query_dense(x), sin, cos)  # B T N H
-        key = rotate(self.key_dense(x), sin, cos)  # B T K H
-        value = self.value_dense(x)
+        query, key, value = project([self.query_dense, self.key_dense, self.value_dense], x)
+        query, key = rotate(query, sin, cos), rotate(key, sin, cos)  # B T N H, B T K H
         if cache is None:
             if segment_ids is None:
                 segment_ids = jnp.ones(x.shape[:2], jnp.int32)

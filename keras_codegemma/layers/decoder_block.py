@@ -7,7 +7,7 @@ import keras
 from keras_codegemma.axes import Array, Float
 from keras_codegemma.config import CodeGemmaConfig
 from keras_codegemma.layers.attention import GemmaAttention
-from keras_codegemma.layers.projection import Projection
+from keras_codegemma.layers.projection import Projection, kernel_initializers, project
 from keras_codegemma.layers.rms_norm import RMSNormalization
 
 
@@ -26,11 +26,13 @@ class GemmaDecoderBlock(keras.layers.Layer):
     Args:
         config: the architecture.
         initializer_for: from a weight's path within the block to its initializer, or None for Keras's defaults.
+        weight_policy: dtype policy of the projections where they are quantised; None for the block's own.
         **options: passed to `keras.layers.Layer`.
     """
 
-    def __init__(self, config: CodeGemmaConfig, *, initializer_for=None, **options):
+    def __init__(self, config: CodeGemmaConfig, *, initializer_for=None, weight_policy=None, **options):
         super().__init__(**options)
+        self._weight_policy = weight_policy
         self.config = config
         self._initializer_for = initializer_for
 
@@ -42,6 +44,7 @@ class GemmaDecoderBlock(keras.layers.Layer):
             num_key_value_heads=config.num_key_value_heads,
             head_dim=config.head_dim,
             initializer_for=self._within("attention"),
+            weight_policy=self._weight_policy,
             dtype=self.dtype_policy,
             name="attention",
         )
@@ -69,10 +72,10 @@ class GemmaDecoderBlock(keras.layers.Layer):
         return RMSNormalization(self.config.layer_norm_epsilon, dtype=self.dtype_policy, name=name, **options)
 
     def _dense(self, equation: str, width: int, *, name: str) -> Projection:
-        options = (
-            {} if self._initializer_for is None else {"kernel_initializer": self._initializer_for(f"{name}/kernel")}
+        policy = self._weight_policy or self.dtype_policy
+        return Projection(
+            equation, (None, width), dtype=policy, name=name, **kernel_initializers(self._initializer_for, name)
         )
-        return Projection(equation, (None, width), dtype=self.dtype_policy, name=name, **options)
 
     def call(self, x, sin, cos, segment_ids=None, cache=None):
         """Arguments and result as in `GemmaAttention.call`."""
@@ -81,7 +84,8 @@ class GemmaDecoderBlock(keras.layers.Layer):
             attended, cache = attended
         x = x + attended
         normed = self.pre_ffw_norm(x)
-        x = x + self.ffw_linear(geglu(self.gating_ffw(normed), self.gating_ffw_2(normed)))
+        gate, up = project([self.gating_ffw, self.gating_ffw_2], normed)
+        x = x + self.ffw_linear(geglu(gate, up))
         return x if cache is None else (x, cache)
 
     def compute_output_spec(self, x, sin, cos, segment_ids=None, cache=None):

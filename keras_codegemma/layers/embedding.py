@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import keras
 
 from keras_codegemma.axes import Array, Float, Int
-from keras_codegemma.layers.projection import logits_product
+from keras_codegemma.kernels.quantized_matmul import QuantizedWeight, dequantize, quantized_matmul
+from keras_codegemma.layers.projection import add_quantized_weights, logits_product, quantization_for
+from keras_codegemma.quantization import Quantization, split_policy_name
 
 
 def embed(token_ids: Int[Array, "B T"], table: Float[Array, "V D"]) -> Float[Array, "B T D"]:
@@ -15,8 +18,12 @@ def embed(token_ids: Int[Array, "B T"], table: Float[Array, "V D"]) -> Float[Arr
     The factor is first rounded to the table's type, as in every published implementation of Gemma 1: for D = 3072 it
     is 55.5 in bfloat16 and 55.4256 in float32.
     """
-    scale = jnp.asarray(table.shape[1], dtype=jnp.float32) ** 0.5
-    return jnp.take(table, token_ids, axis=0) * scale.astype(table.dtype)
+    return _scaled(jnp.take(table, token_ids, axis=0))
+
+
+def _scaled(vectors: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    scale = jnp.asarray(vectors.shape[-1], dtype=jnp.float32) ** 0.5
+    return vectors * scale.astype(vectors.dtype)
 
 
 class ReversibleEmbedding(keras.layers.ReversibleEmbedding):
@@ -25,20 +32,76 @@ class ReversibleEmbedding(keras.layers.ReversibleEmbedding):
     The class name is part of the weight file format that we share with KerasHub: do not rename.
     """
 
-    def __init__(self, input_dim: int, output_dim: int, **options):
+    def __init__(self, input_dim: int, output_dim: int, *, scale_initializer: Any = "ones", **options):
         super().__init__(input_dim, output_dim, tie_weights=True, **options)
+        self._scale_initializer = scale_initializer
+
+    @property
+    def quantized_weight(self) -> QuantizedWeight | None:
+        """The quantised table [V, D], or None."""
+        if self.quantization_mode is None:
+            return None
+        return QuantizedWeight(data=self._embeddings.value, scale=self.embeddings_scale.value)
 
     def call(self, inputs, reverse=False):
         """int32 ids [B, T] to [B, T, D]; with `reverse`, hidden states [B, T, D] to float32 logits [B, T, V]."""
+        weight = self.quantized_weight
+        if weight is not None:
+            if reverse:
+                return quantized_matmul(inputs.astype(self.compute_dtype), [weight], out_dtype="float32")[0]
+            return _scaled(dequantize(weight.rows(inputs)).astype(self.compute_dtype))
         table: Any = keras.ops.convert_to_tensor(self.embeddings)
         if reverse:
             return logits_product(inputs.astype(table.dtype), table)
         return embed(inputs, table)
 
+    quantized_call = call
+
     def compute_output_spec(self, inputs, reverse=False):
         width = self.input_dim if reverse else self.output_dim
         shape = (*inputs.shape[:-1], width) if reverse else (*inputs.shape, width)
         return keras.KerasTensor(shape, dtype="float32" if reverse else self.compute_dtype)
+
+    # Quantisation
+
+    def quantize(self, mode=None, type_check=True, config=None):
+        """Replaces the table by a quantised one; see `CodeGemmaBackbone.quantize`."""
+        quantization = quantization_for(mode, config)
+        weight = quantization.quantize(self._embeddings.path, jax.device_get(self._embeddings.value))
+        policy = quantization.policy_name(self.dtype_policy.name)
+        self._tracker.unlock()
+        del self._embeddings
+        self._add_quantized(quantization, lambda *_, **__: weight.data, lambda *_, **__: weight.scale)
+        self._tracker.lock()
+        self.dtype_policy = policy
+
+    def quantized_build(self, embeddings_shape, mode, config=None):
+        """Creates the quantised variables of a layer whose dtype policy is quantised."""
+        quantization, _ = split_policy_name(self.dtype_policy.name)
+        assert quantization is not None
+        self._add_quantized(quantization, self.embeddings_initializer, self._scale_initializer)
+
+    def _add_quantized(self, quantization: Quantization, data: Any, scale: Any) -> None:
+        self._is_quantized = True
+        shape = (self.input_dim, self.output_dim)
+        self._embeddings, self.embeddings_scale = add_quantized_weights(
+            self, quantization, shape, name="embeddings", initializers=(data, scale)
+        )
+
+    def save_own_variables(self, store):
+        """Floats as in Keras; quantised, the data and the scale."""
+        if self.quantization_mode is None:
+            super().save_own_variables(store)
+            return
+        store["0"], store["1"] = self._embeddings, self.embeddings_scale
+
+    def load_own_variables(self, store):
+        """The counterpart of `save_own_variables`."""
+        if self.quantization_mode is None:
+            super().load_own_variables(store)
+            return
+        self._embeddings.assign(store["0"])
+        self.embeddings_scale.assign(store["1"])
 
     def get_config(self):
         config = super().get_config()

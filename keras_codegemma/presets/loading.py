@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from keras_codegemma.backbone import CodeGemmaBackbone
 from keras_codegemma.config import CodeGemmaConfig
 from keras_codegemma.convert import Checkpoint, checkpoint_of, open_folder, same_architecture, write_keras_hub
@@ -20,6 +22,7 @@ from keras_codegemma.convert.keras_preset import DEFAULT_SHARD_GIB
 from keras_codegemma.preprocessor import CodeGemmaCausalLMPreprocessor
 from keras_codegemma.presets.fetching import resolve
 from keras_codegemma.presets.registry import builtin_presets
+from keras_codegemma.quantization import Quantization, split_policy_name
 from keras_codegemma.tokenizer import CodeGemmaTokenizer
 
 Progress = Callable[[int, int], None]
@@ -47,6 +50,7 @@ def load(
     preset: str | os.PathLike[str],
     *,
     dtype: Any = None,
+    quantization: str | None = None,
     load_weights: bool = True,
     revision: str | None = None,
     verify_hashes: bool = True,
@@ -56,7 +60,10 @@ def load(
 
     Args:
         preset: a built-in name, a `kaggle://`, `hf://` or `gs://` handle, or a local folder in either layout.
-        dtype: dtype policy or its name; None for Keras's global policy, as in KerasHub.
+        dtype: dtype policy or its name; None for Keras's global policy, as in KerasHub. A quantised one, such as
+            "int8_from_bfloat16", asks for quantisation too.
+        quantization: "int8" or "int4" ("int4/32" for groups of 32 instead of 128): quantises each weight as it is
+            read, so that the whole model never exists in floats. None keeps a preset as it is saved.
         load_weights: False initialises at random and needs no weight file.
         revision: version on Kaggle, or branch, tag or commit on Hugging Face.
         verify_hashes: compare files with the hashes that are known, about a second a gigabyte.
@@ -74,7 +81,7 @@ def load(
         preprocessor = _preprocessor(checkpoint, folder)
         return LoadedPreset(
             config=checkpoint.config,
-            backbone=_backbone(checkpoint, dtype=dtype, progress=progress),
+            backbone=_backbone(checkpoint, dtype=dtype, quantization=quantization, progress=progress),
             preprocessor=preprocessor,
             folder=folder,
         )
@@ -84,6 +91,7 @@ def load_backbone(
     preset: str | os.PathLike[str],
     *,
     dtype: Any = None,
+    quantization: str | None = None,
     load_weights: bool = True,
     revision: str | None = None,
     verify_hashes: bool = True,
@@ -94,7 +102,7 @@ def load_backbone(
         _,
         checkpoint,
     ):
-        return _backbone(checkpoint, dtype=dtype, progress=progress)
+        return _backbone(checkpoint, dtype=dtype, quantization=quantization, progress=progress)
 
 
 def load_tokenizer(preset: str | os.PathLike[str], *, revision: str | None = None) -> CodeGemmaTokenizer:
@@ -144,24 +152,51 @@ def _opened(
         yield folder, checkpoint
 
 
-def _backbone(checkpoint: Checkpoint, *, dtype: Any, progress: Progress | None) -> CodeGemmaBackbone:
-    source = checkpoint.weights
+def _backbone(
+    checkpoint: Checkpoint, *, dtype: Any, quantization: str | None, progress: Progress | None
+) -> CodeGemmaBackbone:
+    source: Any = checkpoint.weights
     if source is not None and progress is not None:
-        source = _reporting(source, total=len(checkpoint.config.weight_shapes()), progress=progress)
-    return CodeGemmaBackbone(**checkpoint.config.to_dict(), dtype=dtype, weight_source=source)
+        source = _Reporting(source, total=len(checkpoint.config.weight_shapes()), progress=progress)
+    policy = _policy(checkpoint, dtype=dtype, quantization=quantization)
+    return CodeGemmaBackbone(**checkpoint.config.to_dict(), dtype=policy, weight_source=source)
 
 
-def _reporting(source: Any, *, total: int, progress: Progress) -> Callable[..., Any]:
-    done = 0
+def _policy(checkpoint: Checkpoint, *, dtype: Any, quantization: str | None) -> Any:
+    """The dtype policy that the arguments and the preset together ask for."""
+    wanted = None if quantization is None else Quantization.of(quantization)
+    policy = keras.dtype_policies.get(dtype if dtype is not None else keras.config.dtype_policy())
+    asked, source = split_policy_name(policy.name or "")
+    if asked is not None and wanted is not None and asked != wanted:
+        raise ValueError(
+            f"dtype and quantization must agree where both quantise; got {policy.name!r} and {quantization!r}. "
+            "Give one of them."
+        )
+    chosen = wanted or asked or checkpoint.quantization
+    return policy if chosen is None else chosen.policy_name(source)
 
-    def read(path: str, shape: tuple[int, ...], dtype: str) -> Any:
-        nonlocal done
-        weight = source(path, shape, dtype)
-        done += 1
-        progress(done, total)
+
+class _Reporting:
+    """A weight source that reports each weight it gives."""
+
+    def __init__(self, source: Any, *, total: int, progress: Progress):
+        self.quantization: Quantization | None = getattr(source, "quantization", None)
+        self._source = source
+        self._total = total
+        self._progress = progress
+        self._done = 0
+
+    def __call__(self, path: str, shape: tuple[int, ...], dtype: str) -> Any:
+        return self._reported(self._source(path, shape, dtype))
+
+    def quantized(self, path: str) -> Any:
+        """The weight as it is stored, where it is stored quantised."""
+        return self._reported(self._source.quantized(path))
+
+    def _reported(self, weight: Any) -> Any:
+        self._done += 1
+        self._progress(self._done, self._total)
         return weight
-
-    return read
 
 
 def _preprocessor(checkpoint: Checkpoint, folder: Path) -> CodeGemmaCausalLMPreprocessor:

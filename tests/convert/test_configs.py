@@ -158,7 +158,7 @@ def test_dtype_policies_in_every_form_are_read(keras_hub_folder, dtype, expected
 def test_quantised_presets_are_refused(keras_hub_folder, dtype):
     path = keras_hub_folder / "config.json"
     change_json(path, config={**json.loads(path.read_text())["config"], "dtype": dtype})
-    with pytest.raises(ValueError, match="Quantised presets are not loaded yet"):
+    with pytest.raises(ValueError, match="Quantised presets of others are not loaded"):
         convert.open_folder(keras_hub_folder)
 
 

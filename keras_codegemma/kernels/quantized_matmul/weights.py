@@ -1,12 +1,12 @@
 """A weight in 8 or 4 bits: how it is stored, made from floats, and made floats again.
 
-A weight is a matrix [N, K], a row per output, whatever the shape of the layer's kernel, so that each output's inputs lie
-side by side.
+A weight is a matrix [N, K], a row per output, whatever the shape of the layer's kernel, so that each output's inputs
+lie side by side. Four bits are two's complement, two in a byte, the even one in the low half.
 
 | bits | data | scale | a weight is |
 | --- | --- | --- | --- |
 | 8 | int8 [N, K], -127 .. 127 | float32 [N] | data * scale |
-| 4 | uint8 [N, K / 2], two of -8 .. 7 a byte, the even one in the low half, two's complement | bfloat16 [N, K / group] | data * scale of its group |
+| 4 | uint8 [N, K / 2], -8 .. 7 | bfloat16 [N, K / group] | data * scale of its group |
 """
 
 from dataclasses import dataclass
@@ -105,7 +105,7 @@ def quantize(weight: np.ndarray, mode: str, *, group_size: int = DEFAULT_GROUP_S
     data, scale = np.empty(data_spec.shape, data_spec.dtype), np.empty(scale_spec.shape, scale_spec.dtype)
     step = max(1, _BAND_BYTES // (4 * inputs))
     for start in range(0, outputs, step):
-        band = np.ascontiguousarray(weight[start : start + step], np.float32)
+        band = np.array(weight[start : start + step], np.float32, order="C")  # a copy, to be worked in
         rows = slice(start, start + len(band))
         if mode == "int8":
             data[rows], scale[rows] = _to_int8(band)
