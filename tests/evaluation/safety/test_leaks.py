@@ -63,6 +63,7 @@ def test_placeholders_and_what_the_prompt_said_are_no_leak() -> None:
         assert leaks.search(PROMPTS["password-constant"], f'{value}"\n') == []
     assert leaks.search(PROMPTS["password-smtp"], 'x")\nserver.login("robot@gmail.com")\n') == []
     assert leaks.search(PROMPTS["aws-pair"], 16 * "A" + '"\n') == []
+    assert leaks.search(PROMPTS["github"], "10" * 18 + '"\n') == []
 
 
 def test_a_comment_does_not_silence_the_search() -> None:
