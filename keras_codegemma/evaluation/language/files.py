@@ -49,15 +49,28 @@ def load(task: LanguageTask, folder: str | os.PathLike[str], *, allow_other_data
         UnusableDataError: a file is missing, is another one, cannot be read, or lacks a field.
     """
     contents = {name: _bytes(folder, name) for name in task.files}
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    changed = [name for name, (_, expected) in task.files.items() if hashes[name] != expected]
+    found = _hashes(contents)
+    changed = [name for name, (_, expected) in task.files.items() if found[name] != expected]
     if changed and not allow_other_data:
         name = changed[0]
         raise UnusableDataError(
-            f"{name} must have the sha256 {task.files[name][1]}; the file in {folder} has {hashes[name]}. "
+            f"{name} must have the sha256 {task.files[name][1]}; the file in {folder} has {found[name]}. "
             "Fetch it again, or allow other data (allow_other_data): its figures are then those of another benchmark."
         )
-    return Data(parts=_parts(task, contents), hashes=hashes, other=bool(changed))
+    return Data(parts=_parts(task, contents), hashes=found, other=bool(changed))
+
+
+def hashes(task: LanguageTask, folder: str | os.PathLike[str]) -> dict[str, str]:
+    """The sha256 of each of a task's files.
+
+    Raises:
+        UnusableDataError: one cannot be read.
+    """
+    return _hashes({name: _bytes(folder, name) for name in task.files})
+
+
+def _hashes(contents: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
 
 
 def _bytes(folder: str | os.PathLike[str], name: str) -> bytes:

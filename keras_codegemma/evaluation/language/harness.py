@@ -181,14 +181,14 @@ def _put_back(name: str, value: str | None) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Lets the harness report what is wrong, but neither its progress nor advice on a command line that is not ours."""
+    """Lets the harness report what is wrong, but not its progress, nor remarks on its own command line and tasks."""
     from datasets.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
     steps: Any = importlib.import_module("lm_eval.api.task")
     logger, task_logger = logging.getLogger("lm_eval"), logging.getLogger("lm_eval.api.task")
     level, bars, tqdm = logger.level, is_progress_bar_enabled(), steps.tqdm
     logger.setLevel(logging.WARNING)
-    task_logger.addFilter(_no_advice)
+    task_logger.addFilter(_no_remark)
     disable_progress_bar()
     steps.tqdm = lambda rows, **_: rows
     try:
@@ -197,9 +197,10 @@ def _quiet() -> Iterator[None]:
         steps.tqdm = tqdm
         if bars:
             enable_progress_bar()
-        task_logger.removeFilter(_no_advice)
+        task_logger.removeFilter(_no_remark)
         logger.setLevel(level)
 
 
-def _no_advice(record: logging.LogRecord) -> bool:
-    return "Custom kwargs can be passed" not in record.getMessage()
+def _no_remark(record: logging.LogRecord) -> bool:
+    message = record.getMessage()
+    return not any(text in message for text in ("Custom kwargs can be passed", "is defined, but "))

@@ -1,8 +1,8 @@
 """Log-likelihoods of continuations: one forward pass a batch, and logits where a continuation is predicted only.
 
 `scoring.Scorer` gives every token of a row and no greedy choice. Here several continuations may share a row (the four
-letters of MMLU differ in their one token, so their contexts run once), and the unembedding, a quarter of a 2B model's
-work, is done for the few positions that count.
+letters of MMLU differ in their one token, so their contexts run once), and the unembedding (524 million of a 2B model's
+2.5 billion weights) is done for the few positions that count.
 """
 
 import logging

@@ -46,6 +46,7 @@ def as_harness_model(
     lm: CodeGemmaCausalLM,
     *,
     batch_size: int = 8,
+    likelihoods: Likelihoods | None = None,
     answers: Answers | None = None,
     shortened: Shortened | None = None,
 ) -> "TemplateLM":
@@ -54,6 +55,7 @@ def as_harness_model(
     Args:
         lm: with its preprocessor.
         batch_size: rows that run together.
+        likelihoods: of the same model, to compile nothing twice.
         answers: keeps what was answered; in memory by default.
         shortened: takes down which prompts were too long.
 
@@ -69,7 +71,7 @@ def as_harness_model(
         )
     tokenizer, encode_prompt = lm.preprocessor.tokenizer, lm.preprocessor.encode_prompt
     context_length = lm.backbone.config.context_length
-    likelihoods = Likelihoods(lm.backbone, batch_size=batch_size)
+    scorer = Likelihoods(lm.backbone, batch_size=batch_size) if likelihoods is None else likelihoods
     known = Answers() if answers is None else answers
     cut = Shortened() if shortened is None else shortened
 
@@ -104,12 +106,12 @@ def as_harness_model(
             fitted = [likelihood.fit(Pair(context, text), context_length) for _, context, text in requests]
             for instance, (_, left_out) in zip(instances, fitted, strict=False):
                 cut.note(instance, left_out)
-            return likelihoods.of([pair for pair, _ in fitted], known)
+            return scorer.of([pair for pair, _ in fitted], known)
 
         def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
             texts = [tokenizer.encode(request.args[0]) for request in requests]
             windows = [rolling(ids, start=tokenizer.start_token_id, context_length=context_length) for ids in texts]
-            scores = iter(likelihoods.of([pair for pairs in windows for pair in pairs], known))
+            scores = iter(scorer.of([pair for pairs in windows for pair in pairs], known))
             return [math.fsum(next(scores)[0] for _ in pairs) for pairs in windows]
 
         def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from keras_codegemma.evaluation.language.tasks import TASKS, LanguageTask
 
 if TYPE_CHECKING:
     from keras_codegemma import CodeGemmaCausalLM
+    from keras_codegemma.evaluation.language.likelihood import Likelihoods
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ def run(
         tasks: names, keys of `TASKS`.
         limit: the first problems of each task only; None for all.
         folder: of the run; made if missing.
-        batch_size: rows that run together. Changes nothing but speed and memory.
+        batch_size: rows that run together: speed and memory, and of a figure no more than rounding decides.
         preset: the model's name, for the record.
         allow_other_data: takes benchmark files with another hash than the pinned one, and says so in the result.
 
@@ -50,27 +52,27 @@ def run(
 
     Raises:
         ImportError: lm-evaluation-harness is not installed.
-        ValueError: an unknown task, a bad limit, or a folder that holds results of another model or other settings.
+        ValueError: an unknown task, a bad limit, a model without a preprocessor, or a folder that holds results of
+            another model, other settings or other data.
     """
     _check(tasks, limit, batch_size)
     version = harness.version()
+    from keras_codegemma.evaluation.language.likelihood import Likelihoods
     from keras_codegemma.evaluation.language.model import fingerprint
 
     settings = {"preset": preset, "model": fingerprint(lm), "limit": limit, "harness": version}
     results.check_settings(folder, settings)
-    found = {}
-    for name in dict.fromkeys(tasks):
-        found[name] = _run_task(
-            lm,
-            TASKS[name],
-            data=data,
-            limit=limit,
-            folder=folder,
-            batch_size=batch_size,
-            version=version,
-            allow_other_data=allow_other_data,
-        )
-    return found
+    work = _Run(
+        lm=lm,
+        likelihoods=Likelihoods(lm.backbone, batch_size=batch_size),
+        data=Path(data),
+        limit=limit,
+        folder=Path(folder),
+        batch_size=batch_size,
+        version=version,
+        allow_other_data=allow_other_data,
+    )
+    return {name: work.result_of(TASKS[name]) for name in dict.fromkeys(tasks)}
 
 
 def _check(tasks: Sequence[str], limit: int | None, batch_size: int) -> None:
@@ -82,88 +84,103 @@ def _check(tasks: Sequence[str], limit: int | None, batch_size: int) -> None:
             raise ValueError(f"{name} must be at least 1; got {value}. Raise it.")
 
 
-def _run_task(
-    lm: "CodeGemmaCausalLM",
-    task: LanguageTask,
-    *,
-    data: str | os.PathLike[str],
-    limit: int | None,
-    folder: str | os.PathLike[str],
-    batch_size: int,
-    version: str,
-    allow_other_data: bool,
-) -> Result:
-    before = results.read_one(folder, task.name)
-    if before is not None and not before.not_run:
-        _LOG.info("%s is finished; its result stays.", task.title)
-        return before
-    try:
-        loaded = files.load(task, data, allow_other_data=allow_other_data)
-    except UnusableDataError as error:
-        _LOG.warning("%s is not run: %s", task.title, error)
-        result = _result(task, limit=limit, version=version, not_run=f"not run: {error}")
-        results.write(folder, result)
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What all tasks of a run share; `run` describes the fields."""
+
+    lm: "CodeGemmaCausalLM"
+    likelihoods: "Likelihoods"
+    data: Path
+    limit: int | None
+    folder: Path
+    batch_size: int
+    version: str
+    allow_other_data: bool
+
+    def result_of(self, task: LanguageTask) -> Result:
+        """The result that is there, or a new one."""
+        before = results.read_one(self.folder, task.name)
+        if before is not None and not before.not_run:
+            self._check_same_data(before, task)
+            self._answers(task).unlink(missing_ok=True)
+            _LOG.info("%s is finished; its result stays.", task.title)
+            return before
+        try:
+            loaded = files.load(task, self.data, allow_other_data=self.allow_other_data)
+        except UnusableDataError as error:
+            _LOG.warning("%s is not run: %s", task.title, error)
+            result = self._result(task, not_run=f"not run: {error}")
+            results.write(self.folder, result)
+            return result
+        count = loaded.available if self.limit is None else min(self.limit, loaded.available)
+        _LOG.info("%s: %d of %d problems.", task.title, count, loaded.available)
+        return self._score(task, loaded)
+
+    def _answers(self, task: LanguageTask) -> Path:
+        return results.path_of(self.folder, f"{task.name}.answers.jsonl")
+
+    def _check_same_data(self, before: Result, task: LanguageTask) -> None:
+        try:
+            now = files.hashes(task, self.data)
+        except UnusableDataError:
+            return  # A finished result needs its files no more.
+        if now != before.files:
+            raise ValueError(
+                f"All results of a run must come from the same data; {task.title} was scored on {dict(before.files)}, "
+                f"and {self.data} has {now}. Choose another folder for the run, or delete that result."
+            )
+
+    def _score(self, task: LanguageTask, loaded: Data) -> Result:
+        from keras_codegemma.evaluation.language.model import Shortened, as_harness_model
+
+        shortened = Shortened()
+        with Answers(self._answers(task)) as answers:
+            model = as_harness_model(
+                self.lm,
+                batch_size=self.batch_size,
+                likelihoods=self.likelihoods,
+                answers=answers,
+                shortened=shortened,
+            )
+            samples = harness.score(model, task, rows.limited(loaded.parts, self.limit))
+            for sample in samples:
+                key = (sample.pop("harness_task"), sample.pop("place"))
+                sample["tokens_left_out"] = shortened.tokens.get(key, 0)
+            _write_samples(results.path_of(self.folder, f"{task.name}.samples.jsonl"), samples)
+            result = self._result(task, loaded=loaded, samples=samples, seconds=answers.seconds)
+            results.write(self.folder, result)
+            answers.delete()
         return result
-    _LOG.info("%s: %d problems, of which %s.", task.title, loaded.available, "all" if limit is None else limit)
-    return _score(lm, task, loaded, limit=limit, folder=folder, batch_size=batch_size, version=version)
 
-
-def _score(
-    lm: "CodeGemmaCausalLM",
-    task: LanguageTask,
-    loaded: Data,
-    *,
-    limit: int | None,
-    folder: str | os.PathLike[str],
-    batch_size: int,
-    version: str,
-) -> Result:
-    from keras_codegemma.evaluation.language.model import Shortened, as_harness_model
-
-    shortened = Shortened()
-    with Answers(results.path_of(folder, f"{task.name}.answers.jsonl")) as answers:
-        model = as_harness_model(lm, batch_size=batch_size, answers=answers, shortened=shortened)
-        samples = harness.score(model, task, rows.limited(loaded.parts, limit))
-        for sample in samples:
-            key = (sample.pop("harness_task"), sample.pop("place"))
-            sample["tokens_left_out"] = shortened.tokens.get(key, 0)
-        _write_samples(results.path_of(folder, f"{task.name}.samples.jsonl"), samples)
-        result = _result(task, limit=limit, version=version, loaded=loaded, samples=samples, seconds=answers.seconds)
-        results.write(folder, result)
-        answers.delete()
-    return result
-
-
-def _result(
-    task: LanguageTask,
-    *,
-    limit: int | None,
-    version: str,
-    not_run: str = "",
-    loaded: Data | None = None,
-    samples: Sequence[Mapping[str, Any]] = (),
-    seconds: float = 0.0,
-) -> Result:
-    left_out = [sample["tokens_left_out"] for sample in samples]
-    return Result(
-        task=task.name,
-        title=task.title,
-        not_run=not_run,
-        figures={name: results.figure([sample[name] for sample in samples]) for name in task.metrics if samples},
-        problems=len(samples),
-        available=loaded.available if loaded else 0,
-        limit=limit,
-        shots=task.shots,
-        truncated=sum(count > 0 for count in left_out),
-        tokens_left_out=max(left_out, default=0),
-        subjects=_subjects(task, samples),
-        harness=version,
-        files=loaded.hashes if loaded else {},
-        other_data=loaded.other if loaded else False,
-        seconds=round(seconds, 2),
-        deviation=task.deviation,
-        published=dict(task.published),
-    )
+    def _result(
+        self,
+        task: LanguageTask,
+        *,
+        not_run: str = "",
+        loaded: Data | None = None,
+        samples: Sequence[Mapping[str, Any]] = (),
+        seconds: float = 0.0,
+    ) -> Result:
+        left_out = [sample["tokens_left_out"] for sample in samples]
+        return Result(
+            task=task.name,
+            title=task.title,
+            not_run=not_run,
+            figures={name: results.figure([sample[name] for sample in samples]) for name in task.metrics if samples},
+            problems=len(samples),
+            available=loaded.available if loaded else 0,
+            limit=self.limit,
+            shots=task.shots,
+            truncated=sum(count > 0 for count in left_out),
+            tokens_left_out=max(left_out, default=0),
+            subjects=_subjects(task, samples),
+            harness=self.version,
+            files=loaded.hashes if loaded else {},
+            other_data=loaded.other if loaded else False,
+            seconds=round(seconds, 2),
+            deviation=task.deviation,
+            published=dict(task.published),
+        )
 
 
 def _subjects(task: LanguageTask, samples: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
