@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from training.corpus import duplicates, store
+from training.corpus.clock import Clock, peak_memory_bytes
 from training.corpus.document import document_id
 from training.corpus.duplicates import Keys
 from training.corpus.job import Job
 from training.corpus.minhash import Signatures
-from training.corpus.preparing import folder_of
+from training.corpus.preparing import SUMMARY, folder_of
 
 _LOG = logging.getLogger(__name__)
 _SHIFT = np.uint64(32)
@@ -39,21 +40,28 @@ def link(job: Job, part: int, parts: int) -> None:
     folder = _links(job, part, parts)
     if folder.is_dir():
         return
+    clock = Clock()
+    with clock.stage("linking"):
+        pairs = _pairs(job, part, parts)
+    with store.committed(folder) as scratch:
+        np.save(scratch / "pairs.npy", pairs)
+        store.write_json(scratch / SUMMARY, {"seconds": clock.seconds, "peak_memory_bytes": peak_memory_bytes()})
+    _LOG.info("compared range %d of %d: %d pairs of duplicates", part + 1, parts, len(pairs))
+
+
+def _pairs(job: Job, part: int, parts: int) -> np.ndarray:
     found = []
     for index in range(len(job.recipe.sources)):
         source = folder_of(job, index)
         keys = Keys(keys=np.load(source / "keys.npy", mmap_mode="r"), rows=np.load(source / "rows.npy", mmap_mode="r"))
         share = keys.between(part, parts)
         found.append((np.array(share.keys), _numbers(index, np.array(share.rows))))
-    pairs = duplicates.linked(
+    return duplicates.linked(
         np.concatenate([keys for keys, _ in found] or [np.empty(0, np.uint64)]),
         np.concatenate([numbers for _, numbers in found] or [np.empty(0, np.uint64)]),
         lookup=lambda numbers: _signatures(job, numbers),
         settings=job.recipe.duplicates,
     )
-    with store.committed(folder) as scratch:
-        np.save(scratch / "pairs.npy", pairs)
-    _LOG.info("compared range %d of %d: %d pairs of duplicates", part + 1, parts, len(pairs))
 
 
 def decide(job: Job, parts: int) -> int:
@@ -64,23 +72,23 @@ def decide(job: Job, parts: int) -> int:
     """
     folder = job.work / "decisions"
     if not folder.is_dir():
-        pairs = [np.load(_links(job, part, parts) / "pairs.npy") for part in range(parts)]
-        gone = duplicates.decide(
-            np.unique(np.concatenate(pairs), axis=0),
-            name=lambda number: _documents(job, number).name(number & 0xFFFFFFFF),
-            lookup=lambda numbers: _signatures(job, numbers),
-        )
-        numbers = np.array([item.document for item in gone], dtype=np.uint64)
         with store.committed(folder) as scratch:
+            pairs = [np.load(_links(job, part, parts) / "pairs.npy") for part in range(parts)]
+            gone = duplicates.decide(
+                np.unique(np.concatenate(pairs), axis=0),
+                name=lambda number: _documents(job, number).name(number & 0xFFFFFFFF),
+                lookup=lambda numbers: _signatures(job, numbers),
+            )
+            numbers = np.array([item.document for item in gone], dtype=np.uint64)
             np.save(scratch / "dropped.npy", numbers)
             np.save(scratch / "exact.npy", np.array([item.reason == duplicates.EXACT for item in gone], dtype=bool))
             np.save(scratch / "kept.npy", np.array([_id(job, item.kept) for item in gone], dtype="S32"))
             shards = _shards(job, set(numbers.tolist()))
             for index, repositories in enumerate(shards):
                 store.write_json(scratch / f"shard-{index:05d}.json", repositories)
-            store.write_json(scratch / "shards.json", len(shards))
+            store.write_json(scratch / SUMMARY, {"shards": len(shards), "duplicates": len(gone), "ranges": parts})
         _LOG.info("%d duplicates go; %d shards", len(gone), len(shards))
-    return store.read_json(folder / "shards.json")
+    return store.read_json(folder / SUMMARY)["shards"]
 
 
 def repositories_of(job: Job, shard: int) -> list[tuple[str, list[int]]]:

@@ -51,9 +51,10 @@ def totals(job: Job, shard_count: int) -> tuple[Ledger, Measures, dict[str, Any]
     """The sums over all steps: of files, of measures, and of what differs from run to run (seconds, memory)."""
     sources = [store.read_json(folder_of(job, index) / SUMMARY) for index in range(len(job.recipe.sources))]
     made = [store.read_json(results_of(job, index) / SUMMARY) for index in range(shard_count)]
+    compared = [store.read_json(path) for path in sorted((job.work / "links").glob(f"*/{SUMMARY}"))]
     seconds: dict[str, float] = {}
     redacted: dict[str, int] = {}
-    for summary in [*sources, *made]:
+    for summary in [*sources, *compared, *made]:
         for stage, value in summary["seconds"].items():
             seconds[stage] = seconds.get(stage, 0.0) + value
         for kind, value in summary.get("redacted", {}).items():
@@ -61,7 +62,7 @@ def totals(job: Job, shard_count: int) -> tuple[Ledger, Measures, dict[str, Any]
     rest = {
         "seconds": seconds,
         "redacted": redacted,
-        "peak_memory_bytes": max((summary["peak_memory_bytes"] for summary in [*sources, *made]), default=0),
+        "peak_memory_bytes": max(summary["peak_memory_bytes"] for summary in [*sources, *compared, *made]),
     }
     ledger = Ledger.from_json(*(summary["ledger"] for summary in [*sources, *made]))
     return ledger, Measures.from_json(summary["measures"] for summary in made), rest

@@ -29,6 +29,8 @@ class Measures:
         """
         self._add("example_tokens", _bin(len(encoded)))
         self._add("files_per_example", _bin(len(encoded.files)))
+        if len(encoded.files) > 1:
+            self._add("shape", "context" if encoded.files[0].role == "context" else "files")
         self._add("control_tokens", "between_files", len(encoded) - sum(file.num_tokens for file in encoded.files))
         for file in encoded.files:
             document = documents[file.document_id]

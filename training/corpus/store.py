@@ -191,3 +191,10 @@ def write_lines(path: Path, items: Iterable[Any]) -> None:
     with path.open("w", encoding="utf-8") as stream:
         for item in items:
             stream.write(json.dumps(item, ensure_ascii=False) + "\n")
+
+
+def read_lines(path: Path) -> Iterator[Any]:
+    """What `write_lines` wrote."""
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            yield json.loads(line)
