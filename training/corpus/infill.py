@@ -114,9 +114,7 @@ def _target(
     )
     prefix, middle, suffix = text[: span.start], text[span.start : span.end], text[span.end :]
     written = fim.format(prefix, suffix, layout=layout, middle=middle, path=fragment.document.path)
-    return WrittenFile(
-        fragment=fragment, role="target", layout=layout, span_kind=span.kind, pieces=_as_pieces(written)
-    )
+    return WrittenFile(fragment=fragment, role="target", layout=layout, span_kind=span.kind, pieces=_as_pieces(written))
 
 
 def _written_whole(fragment: Fragment, *, role: str) -> WrittenFile:

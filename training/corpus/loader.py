@@ -23,6 +23,10 @@ Batch = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]
 """Features, labels int32 [B, T] and weights float32 [B, T]."""
 
 
+_FOR_EVER_ROWS = 2**48
+"""Years of training; Grain's own endless repetition overflows in places."""
+
+
 class CorpusLoader(Iterator[Batch]):
     """Batches of a corpus, with a place that can be saved and restored. Made by `make_loader`.
 
@@ -119,8 +123,14 @@ class CorpusLoader(Iterator[Batch]):
         self._rows_taken = rows_taken
 
     def _dataset(self) -> grain.IterDataset:
-        source = grain.sources.ArrayRecordDataSource(self._paths)
-        stream = grain.MapDataset.source(source).shuffle(seed=_shuffle_seed(self._seed)).repeat()
+        source: Any = grain.sources.ArrayRecordDataSource(self._paths)
+        if len(source) != self.manifest.num_rows:
+            raise ValueError(
+                f"A corpus must have {self.manifest.num_rows} rows, as its manifest says; its shards have "
+                f"{len(source)}. Build it again."
+            )
+        epochs = _FOR_EVER_ROWS // len(source) + 1
+        stream = grain.MapDataset.source(source).shuffle(seed=_shuffle_seed(self._seed)).repeat(epochs)
         if self._num_rows is None:
             rest = stream[self._rows_taken :]
         else:

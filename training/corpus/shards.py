@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
@@ -102,8 +101,7 @@ def read_rows(path: Path) -> Iterator[PackedRow]:
         FileNotFoundError: there is no such file.
         ValueError: not a whole shard.
     """
-    with _open_records(path) as records:
-        yield from map(rows.from_bytes, records)
+    yield from map(rows.from_bytes, _records(path))
 
 
 def verify(folder: Path) -> Manifest:
@@ -143,22 +141,22 @@ def _check_rows(path: Path, shard: Shard, manifest: Manifest) -> None:
         )
 
 
-@contextmanager
-def _open_records(path: Path) -> Iterator[Iterator[bytes]]:
+def _records(path: Path) -> Iterator[bytes]:
     if not path.is_file():
         raise FileNotFoundError(f"A shard must be a file; there is none at {path}. Check the path.")
-    reader = ArrayRecordReader(str(path), _READER_OPTIONS)
     try:
-        if not reader.ok() or not reader.num_records():
-            raise ValueError(
-                f"{path} must be an ArrayRecord file with records; it is empty, cut short or another file. Build or "
-                "copy it again."
-            )
-        total = reader.num_records()
-        starts = range(0, total, _READ_AT_ONCE)
-        yield (record for start in starts for record in reader.read(start, min(start + _READ_AT_ONCE, total)))
-    finally:
-        reader.close()
+        reader = ArrayRecordReader(str(path), _READER_OPTIONS)
+        total = reader.num_records() if reader.ok() else 0
+        for start in range(0, total, _READ_AT_ONCE):
+            yield from reader.read(start, min(start + _READ_AT_ONCE, total))
+        reader.close()  # says what was wrong with the file, if anything
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path} must be a whole ArrayRecord file; it is damaged, cut short or another file: {error}. Build or "
+            "copy it again."
+        ) from None
+    if not total:
+        raise ValueError(f"{path} must have records; it has none. Build it again.")
 
 
 def _info_path(path: Path) -> Path:
