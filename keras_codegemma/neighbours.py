@@ -51,14 +51,14 @@ def find_neighbours(file: Path, text: str, *, max_chars: int, max_files: int = M
     own_name = PurePosixPath(own.relative_to(root).as_posix())
     imported = set(_WORD.findall(" ".join(_IMPORT_LINE.findall(text))))
     names = sorted(
-        (name for name in _listed(root) if name != own_name and _is_source(name, own_name)),
+        (name for name in list_files(root) if name != own_name and _is_source(name, own_name)),
         key=lambda name: _rank(name, own_name, imported),
     )
     found: list[ContextFile] = []
     for name in names:
         if len(found) == max_files:
             break
-        contents = _text_of(root / name, max_bytes=min(MAX_FILE_BYTES, 4 * max_chars))
+        contents = read_text(root / name, max_bytes=min(MAX_FILE_BYTES, 4 * max_chars))
         if contents and len(contents) <= max_chars:
             found.append((str(name), contents))
             max_chars -= len(contents)
@@ -76,12 +76,24 @@ def repository_root(file: Path) -> Path:
     return next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), folder)
 
 
-def _listed(root: Path) -> list[PurePosixPath]:
+def list_files(root: Path, *, hidden: bool = False) -> list[PurePosixPath]:
+    """Files of a repository, relative to its root: those that git knows or would add, else those in its folder.
+
+    Args:
+        root: of the repository.
+        hidden: whether to list what has a name that starts with a dot, too.
+    """
     names = _listed_by_git(root) if (root / ".git").exists() else None
     if names is None:
         names = _walked(root)
     # Hidden files hold settings and secrets, also where git keeps them.
-    return [name for name in map(PurePosixPath, names) if not any(part.startswith(".") for part in name.parts)]
+    paths = [PurePosixPath(name) for name in names]
+    return [path for path in paths if hidden or not any(part.startswith(".") for part in path.parts)]
+
+
+def is_source(name: PurePosixPath) -> bool:
+    """Whether a file's name says that it is in a programming language."""
+    return any(name.suffix.lower() in language for language in _LANGUAGES)
 
 
 def _listed_by_git(root: Path) -> list[str] | None:
@@ -107,8 +119,7 @@ def _walked(root: Path) -> Iterable[str]:
 
 
 def _is_source(name: PurePosixPath, own: PurePosixPath) -> bool:
-    suffix = name.suffix.lower()
-    return suffix == own.suffix.lower() != "" or any(suffix in language for language in _LANGUAGES)
+    return name.suffix.lower() == own.suffix.lower() != "" or is_source(name)
 
 
 def _same_language(name: PurePosixPath, own: PurePosixPath) -> bool:
@@ -133,7 +144,7 @@ def _distance(first: PurePosixPath, second: PurePosixPath) -> int:
     return len(a) + len(b) - 2 * shared
 
 
-def _text_of(path: Path, *, max_bytes: int) -> str | None:
+def read_text(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> str | None:
     """A file's text, or None where it is no plain text file of moderate size."""
     try:
         if path.is_symlink() or not path.is_file() or path.stat().st_size > max_bytes:

@@ -8,11 +8,12 @@ completion that uses one. A C# or Java prompt opens a class, which is closed aft
 Deviations, all of them:
 
 - Commands are those of the toolchains found (`find_toolchains`), whose versions differ from the benchmark's container
-  (Debian 10: gcc 8, Java 11, Node 16, Go 1.19, Rust 1.64, Kotlin 1.7, Mono); Java is compiled and run by two
-  commands, so that compile errors are told from run-time errors, and JavaScript's syntax is checked first.
-- Limits are the row's seconds of processor time, and of the clock three times that.
-- Result lines carry a marker drawn for each run, so that a program that prints such lines is not believed; Python's
-  tests run in a process of their own (`in_box`).
+  (Debian 10: gcc 8, Java 11, Node 16, Go 1.19, Rust 1.64, Kotlin 1.7, Mono); Java and Kotlin's scripts are compiled
+  and run by two commands, so that compile errors are told from run-time errors, and JavaScript's syntax is checked
+  first.
+- Limits are the row's seconds of processor time, and of the clock three times that, for compiling and running each.
+- Result lines carry a marker drawn for each run, so that a program that prints such lines is not believed
+  (`commands` says what that does not stop); Python's tests run in a process of their own (`in_box`).
 - A language without a toolchain is an error, never a zero.
 
 The Python references pass 161 of 161 and 312 of 342 (`FAILING_REFERENCES` says which fail and why); that ceiling
@@ -21,21 +22,22 @@ The Python references pass 161 of 161 and 312 of 342 (`FAILING_REFERENCES` says 
 Published: CodeGemma's report (arXiv 2406.11409), Table 4.
 """
 
+import dataclasses
 import os
 import re
 import secrets
-import shutil
-import subprocess
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+from keras_codegemma.evaluation.commands import CommandJob
 from keras_codegemma.evaluation.datasets import read_rows
-from keras_codegemma.evaluation.execution import CommandJob, Outcome
+from keras_codegemma.evaluation.outcomes import Outcome
 from keras_codegemma.evaluation.problems import Problem, Task, by_preset
 from keras_codegemma.evaluation.sandbox import Limits
+from keras_codegemma.evaluation.toolchains import Toolchain, Toolchains, find_toolchains
+
+__all__ = ["TASKS", "Toolchain", "Toolchains", "find_toolchains", "job", "load", "problem", "reference_programs"]
 
 LANGUAGES = {
     "C++": "cpp",
@@ -48,6 +50,8 @@ LANGUAGES = {
     "Rust": "rs",
 }
 """BabelCode's names of the languages, with the ends of the files' names."""
+
+STOPS_FILE = "babelcode/language_stop_words.jsonl.gz"
 
 _RETURN_TUPLES = (
     "106 160 252 255 257 259 261 273 305 310 399 401 415 417 429 445 470 560 579 587 616 726 766 780 785 788"
@@ -64,32 +68,6 @@ _KEEPS_STOP = ("C++", "CSharp", "Java", "Rust")
 _CLOSES_CLASS = ("CSharp", "Java")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Toolchain:
-    """How to compile and run one language here.
-
-    Attributes:
-        version: first line of what it says of itself.
-        file: name of the source file.
-        compile: command, or None; "{main}" stands for the class with the main function.
-        run: command.
-        read_only: folders it needs besides /usr.
-        environment: variables of both commands.
-        processes: that a run needs (threads of the runtime).
-    """
-
-    version: str
-    file: str
-    compile: tuple[str, ...] | None
-    run: tuple[str, ...]
-    read_only: tuple[str, ...] = ()
-    environment: tuple[tuple[str, str], ...] = ()
-    processes: int = 64
-
-
-Toolchains = Mapping[str, Toolchain]
-
-
 def load(folder: str | os.PathLike[str], *, subset: str, language: str) -> list[Problem]:
     """The problems of one set in one language.
 
@@ -98,11 +76,14 @@ def load(folder: str | os.PathLike[str], *, subset: str, language: str) -> list[
         subset: "humaneval" or "mbpp" (the sanitised set).
         language: a key of `LANGUAGES`.
     """
-    file = "humaneval" if subset == "humaneval" else "sanitized_mbpp"
-    rows = read_rows(folder, f"babelcode/bc_{file}_{LANGUAGES[language]}.jsonl.gz")
-    stops = {row["language"]: row["stop_words"] for row in read_rows(folder, "babelcode/language_stop_words.jsonl.gz")}
+    rows = read_rows(folder, _file(subset, language))
+    stops = {row["language"]: row["stop_words"] for row in read_rows(folder, STOPS_FILE)}
     task = f"babelcode-{subset}-{LANGUAGES[language]}"
     return [problem(row, task=task, stops=tuple(stops.get(language, ()))) for row in rows]
+
+
+def _file(subset: str, language: str) -> str:
+    return f"babelcode/bc_{'humaneval' if subset == 'humaneval' else 'sanitized_mbpp'}_{LANGUAGES[language]}.jsonl.gz"
 
 
 def problem(row: Mapping[str, Any], *, task: str, stops: tuple[str, ...]) -> Problem:
@@ -141,9 +122,8 @@ def reference_programs(folder: str | os.PathLike[str], *, subset: str) -> dict[s
     """
     file = "human_eval" if subset == "humaneval" else "sanitized_mbpp"
     answers = {row["qid"]: row["code"] for row in read_rows(folder, f"babelcode/golden_{file}.jsonl.gz")}
-    file = "humaneval" if subset == "humaneval" else "sanitized_mbpp"
     programs = {}
-    for row in read_rows(folder, f"babelcode/bc_{file}_py.jsonl.gz"):
+    for row in read_rows(folder, _file(subset, "Python")):
         answer, wanted = answers[row["qid"]], row["entry_fn_name"]
         defined = re.findall(r"^def +(\w+)", answer, re.MULTILINE)
         alias = "" if wanted in defined else f"\n{wanted} = {defined[-1]}\n"
@@ -155,7 +135,9 @@ def job(problem: Problem, completion: str, toolchains: Toolchains) -> CommandJob
     """What to compile and run; an outcome "toolchain_missing" where that cannot be done here."""
     toolchain = toolchains.get(problem.language)
     if toolchain is None:
-        detail = f"no toolchain for {problem.language} was found; install one (see `babelcode.find_toolchains`)"
+        detail = (
+            f"no toolchain for {problem.language} was found; install one (see `keras_codegemma.evaluation.toolchains`)"
+        )
         return Outcome(verdict="toolchain_missing", detail=detail, seconds=0.0)
     marker = f"TEST-{secrets.token_hex(8)}-"
     source = problem.before.replace("TEST-", marker) + problem.cut(completion) + problem.after.replace("TEST-", marker)
@@ -174,15 +156,10 @@ def job(problem: Problem, completion: str, toolchains: Toolchains) -> CommandJob
         marker=marker,
         test_ids=problem.printed_ids or (),
         limits=limits,
-        compile_limits=limits,
+        compile_limits=dataclasses.replace(limits, memory_bytes=toolchain.compile_memory_bytes),
         read_only=toolchain.read_only,
         environment=dict(toolchain.environment),
     )
-
-
-def find_toolchains() -> dict[str, Toolchain]:
-    """The languages that can be compiled and run here, with versions; Python is the interpreter that runs this."""
-    return {name: found for name, find in _FINDERS.items() if (found := find()) is not None}
 
 
 def _test_code(row: Mapping[str, Any]) -> tuple[str, str]:
@@ -203,153 +180,6 @@ def _fill(command: tuple[str, ...], names: Mapping[str, str]) -> tuple[str, ...]
         command = tuple(part.replace(mark, name) for part in command)
     return command
 
-
-# Toolchains
-
-
-def _version(*command: str) -> str | None:
-    path = shutil.which(command[0])
-    if path is None:
-        return None
-    try:
-        said = subprocess.run([path, *command[1:]], capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    lines = (said.stdout or said.stderr).strip().splitlines()
-    return lines[0] if said.returncode == 0 and lines else None
-
-
-def _find_cpp() -> Toolchain | None:
-    version = _version("g++", "--version")
-    if version is None:
-        return None
-    compile_ = ("g++", "{file}", "-o", "main.exe")
-    return Toolchain(version=version, file="main.cpp", compile=compile_, run=("./main.exe",))
-
-
-def _find_java() -> Toolchain | None:
-    version = _version("javac", "-version")
-    java = shutil.which("java")
-    if version is None or java is None:
-        return None
-    options = ("-Xmx512m", "-Xss16m", "-XX:-UsePerfData", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-    compiler_options = tuple(f"-J{option}" for option in options)
-    # Debian keeps the runtime's settings in /etc, behind links.
-    settings = tuple(str(place) for place in Path("/etc").glob("java-*-openjdk"))
-    return Toolchain(
-        version=version,
-        file="Main.java",
-        compile=("javac", *compiler_options, "-nowarn", "-d", "classes", "{file}"),
-        run=(java, *options, "-cp", "classes", "{main}"),
-        read_only=(*settings, *_outside_usr(java)),
-    )
-
-
-def _find_javascript() -> Toolchain | None:
-    version = _version("node", "--version")
-    node = shutil.which("node")
-    if version is None or node is None:
-        return None
-    check = ("/bin/sh", "-c", f"{node} --check {{file}} && cp {{file}} program.js")
-    return Toolchain(
-        version=f"node {version}",
-        file="main.js",
-        compile=check,
-        run=(node, "program.js"),
-        read_only=_outside_usr(node),
-    )
-
-
-def _find_rust() -> Toolchain | None:
-    version = _version("rustc", "--version")
-    root = _version("rustc", "--print", "sysroot")
-    if version is None or root is None:
-        return None
-    compiler = str(Path(root, "bin", "rustc"))
-    compile_ = (compiler, "{file}", "-o", "main.exe", "-A", "warnings")
-    return Toolchain(
-        version=version,
-        file="main.rs",
-        compile=compile_,
-        run=("./main.exe",),
-        read_only=_outside_usr(compiler),
-    )
-
-
-def _find_go() -> Toolchain | None:
-    version = _version("go", "version")
-    root = _version("go", "env", "GOROOT")
-    if version is None or root is None:
-        return None
-    go = str(Path(root, "bin", "go"))
-    # The standard library is compiled into the user's cache once, outside the box, and only read inside.
-    cache = _version("go", "env", "GOCACHE") or ""
-    inside = "cp -r $WARM /tmp/cache 2>/dev/null; GOCACHE=/tmp/cache exec "
-    compile_ = ("/bin/sh", "-c", f"{inside}{go} build -o main.exe {{file}}")
-    return Toolchain(
-        version=version,
-        file="main.go",
-        compile=compile_,
-        run=("./main.exe",),
-        read_only=(*_outside_usr(go), *((cache,) if Path(cache).is_dir() else ())),
-        environment=(("WARM", cache), ("GOPATH", "/tmp/go"), ("GO111MODULE", "off"), ("GOFLAGS", "-buildvcs=false")),
-        processes=256,
-    )
-
-
-def _find_csharp() -> Toolchain | None:
-    compiler = next((name for name in ("mono-csc", "mcs") if shutil.which(name)), None)
-    version = _version("mono", "--version")
-    if compiler is None or version is None:
-        return None
-    libraries = ("System.Web.dll", "System.Web.Extensions.dll", "System.Numerics.dll")
-    compile_ = (compiler, *(f"-r:{name}" for name in libraries), "-nowarn:0219", "-out:main.exe", "{file}")
-    settings = ("/etc/mono",) if Path("/etc/mono").is_dir() else ()
-    return Toolchain(
-        version=version,
-        file="main.cs",
-        compile=compile_,
-        run=("mono", "main.exe"),
-        read_only=settings,
-        environment=(("MONO_DISABLE_SHARED_AREA", "1"),),
-    )
-
-
-def _find_kotlin() -> Toolchain | None:
-    compiler = shutil.which("kotlinc")
-    version = _version("kotlinc", "-version")
-    if compiler is None or version is None:
-        return None
-    folder = str(Path(compiler).resolve().parents[1])
-    settings = tuple(str(place) for place in Path("/etc").glob("java-*-openjdk"))
-    run = (compiler, "-script", "{file}", "-no-reflect", "-nowarn")
-    return Toolchain(
-        version=version,
-        file="main.kts",
-        compile=None,
-        run=run,
-        read_only=(*settings, *_outside_usr(str(Path(folder, "bin")))),
-        environment=(("JAVA_OPTS", "-Xmx1g -XX:-UsePerfData"),),
-        processes=128,
-    )
-
-
-def _outside_usr(tool: str) -> tuple[str, ...]:
-    """The folder of a toolchain that does not lie in /usr, as the parent of its `bin`."""
-    place = Path(tool).resolve()
-    root = place.parents[1] if place.is_file() else place.parent
-    return () if root.is_relative_to("/usr") or root == Path("/") else (str(root),)
-
-
-_FINDERS: dict[str, Callable[[], Toolchain | None]] = {
-    "C++": _find_cpp,
-    "CSharp": _find_csharp,
-    "Go": _find_go,
-    "Java": _find_java,
-    "Javascript": _find_javascript,
-    "Kotlin": _find_kotlin,
-    "Rust": _find_rust,
-}
 
 _PUBLISHED = {
     ("humaneval", "C++"): by_preset(24.2, 19.9, 32.9, 42.2, 46.6),
@@ -381,6 +211,7 @@ TASKS = tuple(
         name=f"babelcode-{subset}-{LANGUAGES[language]}",
         title=f"BabelCode {'HumanEval' if subset == 'humaneval' else 'MBPP'}, {language}",
         load=partial(load, subset=subset, language=language),
+        files=(_file(subset, language), STOPS_FILE),
         published=published,
         **(_PYTHON_MBPP if (subset, language) == ("mbpp", "Python") else {}),
     )

@@ -23,6 +23,8 @@ from typing import Any
 from keras_codegemma.evaluation.datasets import read_rows
 from keras_codegemma.evaluation.problems import Problem, Task, by_preset
 
+HUMAN_EVAL_FILE = "human_eval/HumanEval.jsonl.gz"
+MBPP_FILE = "mbpp/mbpp.jsonl.gz"
 HUMAN_EVAL_STOPS = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint")
 MBPP_SHOTS = (2, 3, 4)
 MBPP_TEST = range(11, 511)
@@ -44,13 +46,13 @@ def load_human_eval(folder: str | os.PathLike[str]) -> list[Problem]:
             cluster=row["task_id"],
             max_new_tokens=512,
         )
-        for row in read_rows(folder, "human_eval/HumanEval.jsonl.gz")
+        for row in read_rows(folder, HUMAN_EVAL_FILE)
     ]
 
 
 def load_mbpp(folder: str | os.PathLike[str]) -> list[Problem]:
     """The 500 test problems of MBPP, with three shots in the prompt."""
-    rows = {row["task_id"]: row for row in read_rows(folder, "mbpp/mbpp.jsonl.gz")}
+    rows = {row["task_id"]: row for row in read_rows(folder, MBPP_FILE)}
     shots = "".join(_mbpp_question(rows[i]) + f"{_code(rows[i])}\n[DONE]\n" for i in MBPP_SHOTS)
     return [_mbpp_problem(rows[i], shots) for i in MBPP_TEST]
 
@@ -100,12 +102,14 @@ TASKS = (
         name="humaneval",
         title="HumanEval",
         load=load_human_eval,
+        files=(HUMAN_EVAL_FILE,),
         published=by_preset(31.1, 37.8, 44.5, 56.1, 60.4),
     ),
     Task(
         name="mbpp",
         title="MBPP, 3 shots",
         load=load_mbpp,
+        files=(MBPP_FILE,),
         published=by_preset(43.6, 49.2, 56.2, 54.2, 55.2),
     ),
 )

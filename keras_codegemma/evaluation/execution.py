@@ -2,7 +2,7 @@
 
 Off unless asked for: `Executor` wants `allow_execution=True`. What the boxes stop, and what not, is written in
 `sandbox`; why a verdict cannot be forged, in `in_box`. Programs in other languages than Python print their results,
-see `CommandJob`.
+see `commands`.
 """
 
 import contextlib
@@ -10,21 +10,20 @@ import importlib.util
 import os
 import selectors
 import socket
-import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from keras_codegemma.evaluation.commands import CommandJob, run_commands
 from keras_codegemma.evaluation.in_box import Channel, ProgramEnded
+from keras_codegemma.evaluation.outcomes import KILLED, VERDICTS, Outcome, natural_status
 from keras_codegemma.evaluation.sandbox import PYTHON, Box, Limits, Sandbox
 
-VERDICTS = ("passed", "failed", "error", "compile_error", "timeout", "output_limit", "killed")
-"""A test was wrong; an exception or early end; does not compile; limits of time, output and memory."""
+__all__ = ["VERDICTS", "CommandJob", "Executor", "Outcome", "PythonJob"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,50 +43,6 @@ class PythonJob:
     entry_point: str = ""
     printed_ids: tuple[str, ...] | None = None
     limits: Limits = field(default_factory=Limits)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CommandJob:
-    """A program in files, with the commands that compile and run it.
-
-    The program prints `<marker><id>...PASSED` for each test. `marker` is drawn afresh for each run and stands in the
-    test code only; the files that `compile` read are deleted before `run`. A program that knows this and digs the
-    marker out of its own memory or machine code could still forge a pass; one that just prints lines cannot.
-
-    Attributes:
-        files: name -> text; written into a folder of the box.
-        compile: a command, or None.
-        run: a command; must end with status 0.
-        marker: what the lines of results begin with.
-        test_ids: all of them must have passed.
-        limits: of the run; `compile_limits` of the compilation.
-        read_only: folders of the toolchain.
-        environment: variables of both commands.
-    """
-
-    files: Mapping[str, str]
-    compile: tuple[str, ...] | None
-    run: tuple[str, ...]
-    marker: str
-    test_ids: tuple[str, ...]
-    limits: Limits
-    compile_limits: Limits
-    read_only: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of a program: one of `VERDICTS`, the reason in words, and seconds on the clock."""
-
-    verdict: str
-    detail: str
-    seconds: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether every test passed."""
-        return self.verdict == "passed"
 
 
 class Executor:
@@ -133,7 +88,7 @@ class Executor:
 
     def _run_one(self, job: PythonJob | CommandJob) -> Outcome:
         if isinstance(job, CommandJob):
-            return _run_commands(self.sandbox, job)
+            return run_commands(self.sandbox, job)
         if not hasattr(self._local, "slot"):
             self._local.slot = _PythonSlot(self.sandbox)
             self._slots.append(self._local.slot)
@@ -183,7 +138,7 @@ class _PythonSlot:
                 # With the checker's fork gone the program's socket is closed, and it ends by itself. A box that is
                 # killed instead leaves a dead process to the machine's first one, which in a container may not
                 # collect them.
-                _natural_status(warm.box)
+                natural_status(warm.box)
             return outcome
         finally:
             ours.close()
@@ -270,23 +225,12 @@ def _outcome(reply: dict[str, Any], end: str, box: Box, seconds: float, limits: 
         return Outcome(verdict=end, detail=f"printed over {limits.output_bytes} bytes", seconds=seconds)
     verdict, detail = str(reply.get("verdict", "error")), str(reply.get("detail", "the checker was ended"))
     if verdict == "error" and (end == "silence" or detail.startswith("ProgramEnded")):
-        status = _natural_status(box)
-        if status in _KILLED:
+        status = natural_status(box)
+        if status in KILLED:
             used_up = seconds >= 0.9 * limits.cpu_seconds
             verdict = "timeout" if used_up else "killed"
             detail = f"over {limits.cpu_seconds} s of processor time" if used_up else "ended by SIGKILL (memory?)"
     return Outcome(verdict=verdict if verdict in VERDICTS else "error", detail=detail, seconds=seconds)
-
-
-def _natural_status(box: Box) -> int | None:
-    try:
-        return box.process.wait(timeout=0.5)
-    except subprocess.TimeoutExpired:  # the caller kills it
-        return None
-
-
-_KILLED = (137, 152, -9, -24)
-"""128 + SIGKILL or SIGXCPU, as bubblewrap reports them, or their negatives from a plain process."""
 
 
 def _read_in_box() -> str:
@@ -297,91 +241,3 @@ def _read_in_box() -> str:
 
 
 _IN_BOX = _read_in_box()
-
-
-# Programs of other languages
-
-
-def _run_commands(sandbox: Sandbox, job: CommandJob) -> Outcome:
-    start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="codegemma-job-") as name:
-        folder = Path(name)
-        folder.chmod(0o777)
-        for file, text in job.files.items():
-            (folder / file).write_text(text, encoding="utf-8")
-        if job.compile is not None:
-            output, status, end = _run_command(sandbox, job, job.compile, job.compile_limits, folder)
-            if status != 0 or end != "end":
-                verdict = end if end != "end" else "compile_error"
-                return Outcome(verdict=verdict, detail=output[-2000:], seconds=time.monotonic() - start)
-            for file in job.files:
-                (folder / file).unlink()
-        output, status, end = _run_command(sandbox, job, job.run, job.limits, folder)
-    seconds = time.monotonic() - start
-    if end != "end":
-        return Outcome(verdict=end, detail=output[-2000:], seconds=seconds)
-    verdict, detail = judge_printed(output, job.marker, job.test_ids, status)
-    return Outcome(verdict=verdict, detail=detail, seconds=seconds)
-
-
-def judge_printed(output: str, marker: str, test_ids: Iterable[str], status: int) -> tuple[str, str]:
-    """BabelCode's rule: passed only if the status is 0 and every id printed PASSED, here exactly once.
-
-    Args:
-        output: of the program.
-        marker: what the lines of results begin with.
-        test_ids: the ids to look for.
-        status: exit status.
-
-    Returns:
-        (verdict, detail); a test that printed another word than FAILED met an exception of that name.
-    """
-    said: dict[str, list[str]] = {}
-    for line in output.splitlines():
-        if line.startswith(marker) and "..." in line:
-            name, word = line[len(marker) :].split("...", 1)
-            said.setdefault(name, []).append(word)
-    wrong = {name: said.get(name, ["missing"]) for name in test_ids if said.get(name) != ["PASSED"]}
-    if status == 0 and not wrong:
-        return "passed", ""
-    detail = ", ".join(f"test {name}: {' and '.join(words)}" for name, words in wrong.items())
-    if status != 0 or any(words != ["FAILED"] for words in wrong.values()):
-        return "error", f"status {status}; {detail}; {output[-500:].replace(marker, 'TEST-')}"[:2000]
-    return "failed", detail[:2000]
-
-
-def _run_command(
-    sandbox: Sandbox, job: CommandJob, command: tuple[str, ...], limits: Limits, folder: Path
-) -> tuple[str, int, str]:
-    """Output, status, and what ended it: "end", "timeout" or "output_limit"."""
-    box = sandbox.start(command, limits=limits, read_only=job.read_only, work=folder, environment=job.environment)
-    try:
-        assert box.process.stdin is not None
-        assert box.process.stdout is not None
-        box.process.stdin.close()
-        deadline, parts, count = time.monotonic() + limits.wall_seconds, [], 0
-        with selectors.DefaultSelector() as selector:
-            selector.register(box.process.stdout, selectors.EVENT_READ)
-            while (left := deadline - time.monotonic()) > 0:
-                if not selector.select(left):
-                    continue
-                piece = os.read(box.process.stdout.fileno(), 1 << 16)
-                if not piece:
-                    break
-                parts.append(piece)
-                count += len(piece)
-                if count > limits.output_bytes:
-                    return _text(parts), -1, "output_limit"
-            else:
-                return _text(parts), -1, "timeout"
-        status = _natural_status(box)
-        seconds = time.monotonic() - deadline + limits.wall_seconds
-        if status in _KILLED and seconds >= 0.9 * limits.cpu_seconds:
-            return _text(parts), -1, "timeout"
-        return _text(parts), -1 if status is None else status, "end"
-    finally:
-        box.close()
-
-
-def _text(parts: list[bytes]) -> str:
-    return b"".join(parts).decode("utf-8", "replace")

@@ -77,6 +77,7 @@ TASKS = tuple(
         name=f"infilling-{split}-{layout}",
         title=f"HumanEval infilling, {split.replace('-', ' ')}, {layout.upper()}",
         load=partial(load, split=split, layout=layout),
+        files=(FILES[split],),
         published=_PUBLISHED.get(split, {}),
         notes="The published table does not name the layout." if split in _PUBLISHED else "",
     )

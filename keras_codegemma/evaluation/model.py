@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Any
 
 from keras_codegemma.evaluation.problems import Problem
@@ -17,8 +18,20 @@ class CausalLM:
     """
 
     def __init__(self, lm: Any, *, sampler: Any = None):
-        self._lm = lm
+        self.lm = lm
         self._sampler = sampler
+
+    @property
+    def device(self) -> str:
+        """What it runs on."""
+        import jax
+
+        return f"{jax.default_backend()}, {jax.devices()[0].device_kind}, {os.cpu_count()} cores"
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of what a timing depends on."""
+        return {name: metadata.version(name) for name in ("jax", "keras")}
 
     @classmethod
     def from_preset(cls, preset: str | os.PathLike[str], *, dtype: str | None = None, temperature: float = 0.0):
@@ -39,10 +52,12 @@ class CausalLM:
         first = problems[0]
         options: dict[str, Any] = {"sampler": self._sampler, "seed": seed}
         if first.kind == "infilling":
-            completions = self._lm.infill(
+            completions = self.lm.infill(
                 [problem.prefix for problem in problems],
                 [problem.suffix for problem in problems],
-                layout=first.layout,
+                path=first.path or None,
+                context_files=first.context,
+                layout=first.layout or None,
                 max_new_tokens=first.max_new_tokens,
                 details=True,
                 **options,
@@ -55,7 +70,7 @@ class CausalLM:
 
         A stop that belongs to the completion is not passed on: the model's own cut would lose it.
         """
-        encode, context = self._lm.preprocessor.encode_prompt, self._lm.backbone.config.context_length
+        encode, context = self.lm.preprocessor.encode_prompt, self.lm.backbone.config.context_length
         first = problems[0]
         texts = [Text("", "prompt_too_long")] * len(problems)
         by_budget: dict[int, list[int]] = {}
@@ -64,7 +79,7 @@ class CausalLM:
             if room >= 1:
                 by_budget.setdefault(min(first.max_new_tokens, room), []).append(place)
         for budget, places in by_budget.items():
-            written = self._lm.generate(
+            written = self.lm.generate(
                 [problems[place].prefix for place in places],
                 max_new_tokens=budget,
                 stop_at=list(first.stop) if first.stop and not first.keep_stop else None,

@@ -19,7 +19,7 @@ class Problem:
         kind: "completion" (the model continues `prefix`) or "infilling" (it fills in between `prefix` and `suffix`).
         prefix: what the model is shown before the cursor.
         suffix: and after it.
-        layout: "psm" or "spm" for infilling, else "".
+        layout: "psm" or "spm" for infilling, else ""; "" also leaves the choice to the preset.
         before: the program is before + completion + after.
         after: see `before`.
         tests: source that the program must pass; "" for other languages than Python, whose `after` has the tests.
@@ -32,6 +32,8 @@ class Problem:
         printed_ids: of tests that print their results (BabelCode), else None.
         max_new_tokens: budget of the completion.
         seconds: limit of processor time of the program.
+        path: of the file being completed, as the model is shown it; "" to show none.
+        context: (path, text) of other files that the model is shown, the most useful last.
     """
 
     task_id: str
@@ -52,6 +54,8 @@ class Problem:
     printed_ids: tuple[str, ...] | None = None
     max_new_tokens: int = 128
     seconds: int = 3
+    path: str = ""
+    context: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in ("completion", "infilling"):
@@ -74,6 +78,7 @@ class Problem:
     def as_record(self) -> dict[str, Any]:
         """As a line of problems.jsonl."""
         record = asdict(self)
+        record["context"] = [list(pair) for pair in self.context]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in record.items()}
 
     @classmethod
@@ -82,6 +87,7 @@ class Problem:
         fields: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
         }
+        fields["context"] = tuple((path, text) for path, text in record["context"])
         return cls(**fields)
 
 
@@ -93,6 +99,7 @@ class Task:
         name: as on the command line.
         title: as in the report.
         load: reads the problems from the data folder.
+        files: that it reads there, as in `datasets.sources`.
         published: preset -> published percentage.
         ceiling: percentage that the benchmark's own references reach, if not 100.
         notes: deviations that a reader of the figure should know.
@@ -101,6 +108,7 @@ class Task:
     name: str
     title: str
     load: Callable[[Any], list[Problem]]
+    files: tuple[str, ...] = ()
     published: dict[str, float] = field(default_factory=dict)
     ceiling: float = 100.0
     notes: str = ""

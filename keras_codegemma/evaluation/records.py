@@ -15,6 +15,7 @@ from typing import Any
 _LOG = logging.getLogger(__name__)
 
 TEXT, WHOLE, NUMBER, FLAG, TEXTS, MAYBE_TEXTS = "text", "integer", "number", "true or false", "texts", "texts or null"
+PAIRS = "pairs of texts"
 
 SAMPLE = {"task_id": TEXT, "sample": WHOLE, "completion": TEXT, "finish_reason": TEXT, "seconds": NUMBER}
 """Fields of samples.jsonl; `seconds` is the sample's share of the time of its batch."""
@@ -31,7 +32,10 @@ RESULT = {
     "seconds": NUMBER,
     "sampling_seconds": NUMBER,
 }
-"""Fields of results.jsonl; `verdict` is one of `execution.VERDICTS` or "toolchain_missing", `seconds` the program's."""
+"""Fields of results.jsonl; `verdict` is one of `execution.VERDICTS`, or of `runner.NOT_JUDGED` where nothing was run.
+
+`seconds` are the program's on the clock.
+"""
 
 PROBLEM = {
     "task_id": TEXT,
@@ -52,6 +56,8 @@ PROBLEM = {
     "printed_ids": MAYBE_TEXTS,
     "max_new_tokens": WHOLE,
     "seconds": NUMBER,
+    "path": TEXT,
+    "context": PAIRS,
 }
 """Fields of problems.jsonl, as in `problems.Problem`."""
 
@@ -186,6 +192,8 @@ def _is(value: Any, kind: str) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind == MAYBE_TEXTS and value is None:
         return True
+    if kind == PAIRS:
+        return isinstance(value, list) and all(len(pair) == 2 and _is(pair, TEXTS) for pair in value)
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
@@ -195,3 +203,20 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The value that `write_json` wrote, or None where there is no such file.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = Path(path)
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} must hold JSON; it cannot be read ({error}). Delete it, and its stage is run again."
+        ) from error

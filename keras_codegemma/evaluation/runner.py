@@ -8,7 +8,8 @@ for the seconds, which were measured once).
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -18,6 +19,14 @@ from keras_codegemma.evaluation.problems import Problem
 from keras_codegemma.evaluation.sandbox import Limits
 
 _LOG = logging.getLogger(__name__)
+
+NOT_JUDGED = ("not_run", "toolchain_missing", "untested")
+"""Verdicts without a run: programs were not allowed; the language's compiler is missing; there are no tests."""
+
+Progress = Callable[[int, int], None]
+"""Called with (done, in all)."""
+Job = PythonJob | CommandJob | Outcome
+"""What to run for a completion, or the outcome where nothing is."""
 
 
 class Unit(NamedTuple):
@@ -75,6 +84,7 @@ def batches(problems: Sequence[Problem], *, samples: int, batch_size: int) -> li
     groups: dict[tuple[Any, ...], list[Unit]] = {}
     for problem in problems:
         key = (problem.kind, problem.layout, problem.stop, problem.keep_stop, problem.max_new_tokens)
+        key += (problem.path, problem.context)
         groups.setdefault(key, []).extend(Unit(problem, sample) for sample in range(samples))
     made = []
     for units in groups.values():
@@ -93,6 +103,7 @@ def write_samples(
     seed: int = 0,
     process: int = 0,
     processes: int = 1,
+    progress: Progress = lambda done, total: None,
 ) -> bool:
     """Makes the completions that are missing; whoever finds all of them made writes samples.jsonl.
 
@@ -105,6 +116,7 @@ def write_samples(
         seed: batch number b draws from seed + b.
         process: which of the processes this is, from 0; it makes every `processes`-th batch.
         processes: how many share the work.
+        progress: told before each batch, in batches.
 
     Returns:
         Whether samples.jsonl is complete.
@@ -121,6 +133,7 @@ def write_samples(
         done = _done(folder, processes)
         for number in range(process, len(work), processes):
             units = work[number]
+            progress(number, len(work))
             missing = [unit for unit in units if (unit.problem.task_id, unit.sample) not in done]
             if not missing:
                 continue
@@ -171,36 +184,46 @@ def _merge(folder: Path, problems: Sequence[Problem], samples: int, processes: i
 
 
 def write_results(
-    executor: Executor,
+    executor: Executor | None,
     problems: Sequence[Problem],
     *,
     samples: str | os.PathLike[str],
     results: str | os.PathLike[str],
-    toolchains: "babelcode.Toolchains | None" = None,
+    make_job: Callable[[Problem, str], Job] | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> int:
-    """Judges every sample that has no result yet, in the order of the samples, and returns how many were judged.
+    """Judges every sample that has no verdict yet, in the order of the samples, and returns how many were judged.
 
     Args:
-        executor: runs the programs.
+        executor: runs the programs; None compares texts alone.
         problems: that the samples belong to.
         samples: a samples.jsonl, ours or anybody's.
         results: the file to add to.
-        toolchains: for other languages than Python; None to look for them.
+        make_job: from a problem and a completion to what is run; None for `job_for` with the toolchains found here,
+            or, without an executor, for the verdict "not_run".
+        progress: told after each sample.
 
     Raises:
         ValueError: a sample of an unknown problem, or one that stands twice.
     """
     known = {problem.task_id: problem for problem in problems}
     todo = _to_judge(samples, known)
-    if toolchains is None and any(problem.language != "Python" for problem in problems):
-        toolchains = babelcode.find_toolchains()
+    if make_job is None:
+        make_job = _not_run if executor is None else partial(job_for, toolchains=_toolchains(problems))
     with records.Appender(results, records.RESULT) as appender:
         existing = records.read(results, records.RESULT).records
-        done = {(record["task_id"], record["sample"]) for record in existing}
+        # What could not be run before may run now.
+        done = {
+            (record["task_id"], record["sample"])
+            for record in existing
+            if executor is None or record["verdict"] not in NOT_JUDGED
+        }
         todo = [record for record in todo if (record["task_id"], record["sample"]) not in done]
         pairs = [(known[record["task_id"]], record) for record in todo]
-        for (problem, record), outcome in zip(pairs, _outcomes(executor, pairs, toolchains), strict=True):
+        outcomes = _outcomes(executor, pairs, make_job)
+        for number, ((problem, record), outcome) in enumerate(zip(pairs, outcomes, strict=True), start=1):
             appender.add([_result(problem, record, outcome)])
+            progress(number, len(pairs))
     _in_order(samples, results)
     return len(todo)
 
@@ -222,19 +245,27 @@ def _to_judge(samples: str | os.PathLike[str], known: dict[str, Problem]) -> lis
 
 
 def _outcomes(
-    executor: Executor,
+    executor: Executor | None,
     pairs: Sequence[tuple[Problem, dict[str, Any]]],
-    toolchains: "babelcode.Toolchains | None",
+    make_job: Callable[[Problem, str], Job],
 ) -> Iterator[Outcome]:
-    jobs = [job_for(problem, record["completion"], toolchains) for problem, record in pairs]
-    ran = executor.run([job for job in jobs if not isinstance(job, Outcome)])
+    jobs = [make_job(problem, record["completion"]) for problem, record in pairs]
+    to_run = [job for job in jobs if not isinstance(job, Outcome)]
+    ran = iter(()) if executor is None else executor.run(to_run)
     for job in jobs:
         yield job if isinstance(job, Outcome) else next(ran)
 
 
-def job_for(
-    problem: Problem, completion: str, toolchains: "babelcode.Toolchains | None" = None
-) -> PythonJob | CommandJob | Outcome:
+def _toolchains(problems: Sequence[Problem]) -> babelcode.Toolchains:
+    foreign = any(problem.language != "Python" for problem in problems)
+    return babelcode.find_toolchains() if foreign else {}
+
+
+def _not_run(_: Problem, __: str) -> Outcome:
+    return Outcome(verdict="not_run", detail="running programs was not allowed", seconds=0.0)
+
+
+def job_for(problem: Problem, completion: str, toolchains: "babelcode.Toolchains | None" = None) -> Job:
     """What to run for a completion, or the outcome where its language has no toolchain here."""
     if problem.language != "Python":
         return babelcode.job(problem, completion, toolchains or {})
@@ -265,8 +296,7 @@ def _result(problem: Problem, record: dict[str, Any], outcome: Outcome) -> dict[
 
 def _in_order(samples: str | os.PathLike[str], results: str | os.PathLike[str]) -> None:
     """Puts the results into the order of the samples, which a damaged line that was judged again had left."""
-    found = {}
-    for record in records.read(results, records.RESULT).records:
-        found.setdefault((record["task_id"], record["sample"]), record)
+    # The last one counts: it was judged when an earlier one could not be.
+    found = {(record["task_id"], record["sample"]): record for record in records.read(results, records.RESULT).records}
     names = [(record["task_id"], record["sample"]) for record in records.read(samples, records.SAMPLE).records]
     records.write(results, (found[name] for name in names if name in found), records.RESULT)

@@ -40,7 +40,16 @@ def test_infilling_passes_layout_budget_and_seed() -> None:
     assert CausalLM(lm).complete(problems, seed=5) == [Text("a|s", "stop"), Text("b|s", "stop")]
     asked, options = lm.asked[0]
     assert asked == (["a", "b"], ["s", "s"])
-    assert options == {"layout": "spm", "max_new_tokens": 40, "details": True, "sampler": None, "seed": 5}
+    expected = {"layout": "spm", "max_new_tokens": 40, "details": True, "sampler": None, "seed": 5}
+    assert options == {**expected, "path": None, "context_files": ()}
+
+
+def test_infilling_shows_path_and_other_files_and_leaves_the_layout_to_the_preset() -> None:
+    lm = StandIn()
+    own = dataclasses.replace(PROBLEM, kind="infilling", stop=(), path="a.py", context=(("b.py", "text"),))
+    CausalLM(lm).complete([own], seed=0)
+    options = lm.asked[0][1]
+    assert (options["path"], options["context_files"], options["layout"]) == ("a.py", (("b.py", "text"),), None)
 
 
 def test_a_long_prompt_takes_nothing_from_its_mates() -> None:
@@ -65,7 +74,7 @@ def test_a_stop_that_is_kept_is_not_left_to_the_model() -> None:
 def test_only_sampling_needs_keras() -> None:
     script = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
-        "from keras_codegemma.evaluation import __main__, execution, report, runner\n"
+        "from keras_codegemma.evaluation import execution, fetching, report, repository, runner, table\n"
         "print(sorted({'keras', 'jax', 'tensorflow'} & set(sys.modules)))\n"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

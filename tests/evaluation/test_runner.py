@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from keras_codegemma.evaluation import records, report, runner
+from keras_codegemma.evaluation import records, runner
 from keras_codegemma.evaluation.execution import Outcome, PythonJob
-from keras_codegemma.evaluation.problems import Problem, Task
+from keras_codegemma.evaluation.problems import Problem
 from keras_codegemma.evaluation.runner import Text
 
 PROBLEMS = [
@@ -179,25 +179,40 @@ def test_stops_cut_and_are_put_back_where_they_belong() -> None:
         dataclasses.replace(problem, kind="chat")
 
 
-def test_the_report_has_figures_or_the_reason_why_not(tmp_path: Path) -> None:
-    _both_stages(tmp_path)
-    runner.write_problems(
-        tmp_path / "problems.jsonl", [*PROBLEMS, dataclasses.replace(PROBLEMS[0], task_id="z", task="z")]
+def test_without_leave_to_run_texts_are_compared_and_judged_later(tmp_path: Path) -> None:
+    runner.write_samples(ToyModel(), PROBLEMS, folder=tmp_path, samples=1, batch_size=4)
+    files = {"samples": tmp_path / "samples.jsonl", "results": tmp_path / "results.jsonl"}
+    assert runner.write_results(None, PROBLEMS, **files) == len(PROBLEMS)
+    before = _without_times(files["results"])
+    assert {(line["verdict"], line["passed"]) for line in before} == {("not_run", False)}
+    assert runner.write_results(None, PROBLEMS, **files) == 0
+    assert runner.write_results(ToyExecutor(), PROBLEMS, **files) == len(PROBLEMS)  # type: ignore[arg-type]
+    after = _without_times(files["results"])
+    assert [line["task_id"] for line in after] == [line["task_id"] for line in before]
+    assert {line["verdict"] for line in after} == {"passed", "failed"}
+    assert [line["exact_match"] for line in after] == [line["exact_match"] for line in before]
+    assert runner.write_results(ToyExecutor(), PROBLEMS, **files) == 0  # type: ignore[arg-type]
+
+
+def test_problems_with_context_come_back_and_share_batches_by_file(tmp_path: Path) -> None:
+    own = [
+        dataclasses.replace(PROBLEMS[number], path=f"{number % 2}.py", context=(("b.py", "x"), ("c.py", "y")))
+        for number in range(6)
+    ]
+    runner.write_problems(tmp_path / "problems.jsonl", own)
+    assert runner.read_problems(tmp_path / "problems.jsonl") == own
+    assert sorted(len(units) for units in runner.batches(own, samples=1, batch_size=8)) == [3, 3]
+    record = {**own[0].as_record(), "context": [["b.py"]]}
+    assert records.problem_with(record, records.PROBLEM).startswith("context must be pairs of texts")
+
+
+def test_progress_is_told(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    runner.write_samples(
+        ToyModel(), PROBLEMS, folder=tmp_path, batch_size=10, progress=lambda *counts: told.append(counts)
     )
-    tasks = {
-        "toy-completion": Task(
-            name="toy-completion", title="Toy", load=lambda _: [], published={"code_gemma_2b_en": 12.3}, ceiling=91.0
-        )
-    }
-    table = report.write(tmp_path, tasks=tasks, preset="code_gemma_2b_en", toolchains={"Rust": "rustc 1"})
-    figures = json.loads((tmp_path / "report.json").read_text())["tasks"]
-    toy = figures["toy-completion"]
-    assert toy["passed"] == 7 * 3
-    assert toy["pass_at"] == {"1": pytest.approx(7 / 15)}
-    assert toy["pass_at_1_interval"]["clusters"] == 5
-    assert toy["stopped_rate"] == 1.0
-    assert figures["z"]["error"] == "1 of 1 problems have no result yet"
-    assert "| Toy | 15 | 46.67 |" in table
-    assert "| 91.0 | 12.30 |" in table
-    assert "- Rust: rustc 1" in table
-    assert table == (tmp_path / "report.md").read_text()
+    assert told == [(0, 4), (1, 4), (2, 4), (3, 4)]
+    told.clear()
+    samples, results = tmp_path / "samples.jsonl", tmp_path / "results.jsonl"
+    runner.write_results(None, PROBLEMS, samples=samples, results=results, progress=lambda *n: told.append(n))
+    assert (told[0], told[-1]) == ((1, 30), (30, 30))

@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 
 from keras_codegemma.evaluation import babelcode, completion, datasets, infilling, runner
-from keras_codegemma.evaluation.__main__ import TASKS, main
 from keras_codegemma.evaluation.execution import CommandJob, Executor, Outcome, PythonJob
-from keras_codegemma.evaluation.model import CausalLM
 from keras_codegemma.evaluation.problems import Problem
-from keras_codegemma.evaluation.sandbox import Bubblewrap
+from keras_codegemma.evaluation.table import TASKS
 from tests.evaluation.boxes import bubblewrap, executor
+from tests.evaluation.empty_completions import right_when_empty
 
 __all__ = ["bubblewrap", "executor"]
 
@@ -46,10 +45,44 @@ def test_references_of_infilling_pass_and_empty_ones_fail(executor: Executor, da
     problems = infilling.load(data, split=split, layout="psm")
     some = problems[:: max(1, len(problems) // 150)]
     assert _failing(executor, some) == []
-    filled = [problem for problem in some if problem.canonical_solution.strip()][::3]
-    passed = len(filled) - len(_failing(executor, filled, empty=True))
-    # A few single lines can be left out without a test noticing: they are the benchmark's, not the harness's.
-    assert passed <= len(filled) // 10
+    third = some[::3]
+    failing = set(_failing(executor, third, empty=True))
+    right = right_when_empty(split.removesuffix("-300").removesuffix("-light"))
+    assert {problem.cluster for problem in third if problem.task_id not in failing} <= {
+        name.rpartition("/")[0] for name in right
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("split", "count"), [("single-line", 1033), ("multi-line", 5815), ("random-span", 1640), ("random-span-light", 164)]
+)
+def test_every_reference_passes_and_empty_ones_pass_where_known_only(
+    executor: Executor, data: Path, split: str, count: int
+) -> None:
+    """Both layouts have the same problems, so one of them says it for both."""
+    problems = infilling.load(data, split=split, layout="psm")
+    assert len(problems) == count
+    assert _failing(executor, problems) == []
+    failing = set(_failing(executor, problems, empty=True))
+    passing = {p.task_id.removeprefix(f"{p.task}/") for p in problems if p.task_id not in failing}
+    assert passing == (right_when_empty(split) if split != "random-span-light" else set())
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("split", ["single-line", "multi-line", "random-span", "random-span-light"])
+def test_both_layouts_have_the_same_problems(data: Path, split: str) -> None:
+    psm, spm = (infilling.load(data, split=split, layout=layout) for layout in ("psm", "spm"))
+    assert [(p.program("X"), p.tests) for p in psm] == [(p.program("X"), p.tests) for p in spm]
+
+
+@pytest.mark.shared
+def test_the_empty_completion_is_the_reference_of_fourteen_random_spans(data: Path) -> None:
+    problems = infilling.load(data, split="random-span", layout="psm")
+    empty = {p.task_id.removeprefix(f"{p.task}/") for p in problems if not p.canonical_solution}
+    assert len(empty) == 14
+    assert empty <= right_when_empty("random-span")
 
 
 @pytest.mark.shared
@@ -119,56 +152,3 @@ def test_prompts_follow_their_benchmarks(data: Path) -> None:
     assert (line.layout, line.stop, line.cluster) == ("spm", (), "HumanEval/0")
     sets = {len(problem) for problem in (mbpp, infilling.load(data, split="multi-line-300", layout="psm"))}
     assert sets == {500, 300}
-
-
-@pytest.mark.shared
-def test_the_command_makes_problems(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["problems", "--run", str(tmp_path), "--data", str(data), "--limit", "2"]) == 0
-    assert f"{2 * len(TASKS)} problems of {len(TASKS)} tasks" in capsys.readouterr().out
-    assert len(runner.read_problems(tmp_path / "problems.jsonl")) == 2 * len(TASKS)
-    assert main(["problems", "--run", str(tmp_path), "--data", str(data), "--tasks", "chess"]) == 1
-    assert "or all; got chess. Correct the name" in capsys.readouterr().err
-
-
-def test_scoring_must_be_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["score", "--run", str(tmp_path)]) == 2
-    assert "must be allowed; got no --run-untrusted-programs" in capsys.readouterr().err
-
-
-def test_benchmark_files_are_checked(tmp_path: Path) -> None:
-    name = "human_eval/HumanEval.jsonl.gz"
-    with pytest.raises(FileNotFoundError, match=r"must lie in the data folder; .* does not exist\. Pass"):
-        datasets.read_rows(tmp_path, name)
-    (tmp_path / "human_eval").mkdir()
-    (tmp_path / name).write_bytes(b"other")
-    with pytest.raises(ValueError, match=r"must have the sha256 ac4e.* has d9298a10.*Fetch it again"):
-        datasets.read_rows(tmp_path, name)
-
-
-@pytest.mark.shared
-def test_one_command_makes_the_table(
-    bubblewrap: Bubblewrap,
-    data: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Knows:
-        """Gives every reference, but an empty text for SPM."""
-
-        def complete(self, problems: list[Problem], *, seed: int) -> list[runner.Text]:
-            return [runner.Text("" if p.layout == "spm" else p.canonical_solution, "stop") for p in problems]
-
-    monkeypatch.setattr(CausalLM, "from_preset", lambda *_, **__: Knows())
-    command = ["all", "--run", str(tmp_path), "--data", str(data), "--limit", "3", "--preset", "code_gemma_2b_en"]
-    command += ["--tasks", "humaneval", "mbpp", "infilling-single-line-psm", "infilling-single-line-spm"]
-    assert main(command) == 2
-    assert not (tmp_path / "problems.jsonl").exists()
-    assert main([*command, "--run-untrusted-programs"]) == 0
-    table = capsys.readouterr().out
-    assert "| HumanEval | 3 | 100.00 | 100.00 to 100.00 | 100.00 | 100.00 | 100.00 | 0 |  | 31.10 |" in table
-    assert "| MBPP, 3 shots | 3 | 100.00 |" in table
-    assert "| HumanEval infilling, single line, PSM | 3 | 100.00 |" in table
-    assert "| HumanEval infilling, single line, SPM | 3 | 0.00 |" in table
-    assert main([*command, "--run-untrusted-programs"]) == 0
-    assert "0 samples judged" in capsys.readouterr().out
