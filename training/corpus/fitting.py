@@ -17,6 +17,7 @@ import numpy as np
 from keras_codegemma import fim
 from training.corpus import infill, tokenising
 from training.corpus.document import Document, Dropped
+from training.corpus.encoded_text import EncodedText
 from training.corpus.examples import Fragment, whole
 from training.corpus.infill import InfillSettings, MiddleNodes
 from training.corpus.spans import Range
@@ -130,7 +131,7 @@ class Fitter:
                 epoch=self._epoch,
                 middle_nodes=self._middle_nodes,
             )
-            encoded = tokenising.encode(example, encoder=self._encoder, loss=self._loss)
+            encoded = tokenising.encode(example, encoder=self._encoder, loss=self._loss, text_of=measures.text_of)
             if len(encoded) <= length:
                 return encoded, next_place
             limit -= len(encoded) - length
@@ -206,20 +207,22 @@ class _Measure:
     ) -> None:
         self.document = document
         self.path_tokens = len(encoder.encode(fim.path_line(document.path)))
-        self._begins = encoder.characters(encoder.encode(document.text))
-        self.num_tokens = len(self._begins)
+        self.text = EncodedText(document.text, encoder)
+        self.num_tokens = len(self.text.token_ids)
         self._split_points = split_points
         self._nodes = nodes
 
     def tokens(self, start: int, end: int) -> int:
         """Tokens between two characters; one that is cut counts on both sides."""
-        last = self.num_tokens if end == len(self.document.text) else int(np.searchsorted(self._begins, end, "left"))
+        last = (
+            self.num_tokens if end == len(self.document.text) else int(np.searchsorted(self.text.begins, end, "left"))
+        )
         return last - self._token_of(start)
 
     def character_after(self, start: int, num_tokens: int) -> int:
         """The character where this many tokens after `start` end."""
         last = self._token_of(start) + num_tokens
-        return int(self._begins[last]) if last < self.num_tokens else len(self.document.text)
+        return int(self.text.begins[last]) if last < self.num_tokens else len(self.document.text)
 
     @cached_property
     def split_lines(self) -> list[int]:
@@ -237,7 +240,7 @@ class _Measure:
         return sorted({begin for begin, place in begins if not text[begin:place].strip()})
 
     def _token_of(self, character: int) -> int:
-        return max(0, int(np.searchsorted(self._begins, character, "right")) - 1) if character else 0
+        return max(0, int(np.searchsorted(self.text.begins, character, "right")) - 1) if character else 0
 
 
 class _Measures:
@@ -252,6 +255,9 @@ class _Measures:
         if index not in self._measures:
             self._measures[index] = self._measure(self.documents[index])
         return self._measures[index]
+
+    def text_of(self, document: Document) -> EncodedText:
+        return next(measure.text for measure in self._measures.values() if measure.document is document)
 
     def forget_before(self, index: int) -> None:
         for passed in [key for key in self._measures if key < index]:

@@ -77,11 +77,14 @@ class _Memory(dict[str, bytes]):
 
     def __init__(self, tokenizer: CodeGemmaTokenizer, *, max_remembered: int) -> None:
         super().__init__()
-        self._encode = tokenizer.encode
+        self._tokenizer = tokenizer
         self._max_remembered = max_remembered
 
     def __missing__(self, part: str) -> bytes:
-        ids = array("i", self._encode(part)).tobytes()
+        # Neither a sentinel to be kept from becoming one, nor a lone surrogate to be refused.
+        is_plain = "<" not in part and part.isascii()
+        encode = self._tokenizer.vocabulary.encode if is_plain else self._tokenizer.encode
+        ids = array("i", encode(part)).tobytes()
         if len(part) <= _MAX_REMEMBERED_CHARS:
             if len(self) >= self._max_remembered:
                 self.clear()

@@ -1,14 +1,18 @@
 """An example to ids and loss weights; and ids back to the files they were made from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from keras_codegemma.fim import Part, Sentinel
 from keras_codegemma.tokenizer import CodeGemmaTokenizer
-from training.corpus.examples import END, START, Example, WrittenFile, read_files
+from training.corpus.document import Document
+from training.corpus.encoded_text import EncodedText
+from training.corpus.examples import END, START, Example, Fragment, Piece, WrittenFile, read_files
 from training.corpus.text_encoder import TextEncoder
+
+_BEFORE: dict[str, tuple[str, ...]] = {"prefix": (), "middle": ("prefix",), "suffix": ("prefix", "middle")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +88,13 @@ class Encoded:
         return len(self.token_ids)
 
 
-def encode(example: Example, *, encoder: TextEncoder, loss: LossSettings | None = None) -> Encoded:
+TextOf = Callable[[Document], EncodedText]
+"""Gives documents that were tokenized already."""
+
+
+def encode(
+    example: Example, *, encoder: TextEncoder, loss: LossSettings | None = None, text_of: TextOf | None = None
+) -> Encoded:
     """Ids and loss weights of an example.
 
     Every piece of text is encoded by itself, as `CodeGemmaTokenizer.encode_parts` does, so text that spells a control
@@ -94,6 +104,8 @@ def encode(example: Example, *, encoder: TextEncoder, loss: LossSettings | None 
         example: what `infill.transform` made.
         encoder: of the tokenizer.
         loss: weights; all 1 by default.
+        text_of: the documents of the example with their ids, from which the ids of its pieces are taken where that
+            gives the same; without it, all are encoded here.
 
     Raises:
         ValueError: text with a lone surrogate.
@@ -104,7 +116,8 @@ def encode(example: Example, *, encoder: TextEncoder, loss: LossSettings | None 
     files = []
     for index, file in enumerate(example.files):
         weight = loss.context if file.role == "context" else loss.text
-        files.append(_encode_file(file, writer, weight=weight, middle_weight=loss.middle))
+        pieces = _PieceIds(file.fragment, encoder, text_of)
+        files.append(_encode_file(file, pieces, writer, weight=weight, middle_weight=loss.middle))
         is_last = index == len(example.files) - 1
         end = example.end if is_last else Sentinel.FILE_SEPARATOR.value
         writer.control(end, weight=weight if file.layout is None else loss.middle)
@@ -150,9 +163,8 @@ class _Writer:
     def control(self, name: str, *, weight: float) -> None:
         self._put(np.array([self._encoder.tokenizer.vocabulary.ids[name]], np.int32), weight)
 
-    def text(self, text: str, *, weight: float) -> int:
-        """Returns how many tokens it is."""
-        ids = self._encoder.encode(text)
+    def ids(self, ids: np.ndarray, *, weight: float) -> int:
+        """Returns how many these are."""
         self._put(ids, weight)
         return len(ids)
 
@@ -168,16 +180,44 @@ class _Writer:
         self.num_tokens += len(ids)
 
 
-def _encode_file(file: WrittenFile, writer: _Writer, *, weight: float, middle_weight: float) -> EncodedFile:
+class _PieceIds:
+    """The ids of the pieces of one file, most of them cut out of its document's."""
+
+    def __init__(self, fragment: Fragment, encoder: TextEncoder, text_of: TextOf | None) -> None:
+        self._fragment = fragment
+        self._encoder = encoder
+        self._text = None if text_of is None else text_of(fragment.document)
+
+    def of(self, piece: Piece, pieces: Sequence[Piece]) -> np.ndarray:
+        """Of a piece of text, among all pieces of the file."""
+        start = self._fragment.start
+        if self._text is None or piece.kind == "path":
+            return self._encoder.encode(piece.text)
+        if piece.kind == "file":
+            path = piece.text[: len(piece.text) - (self._fragment.end - start)]
+            # A path line ends with a line feed, which must not meet another one.
+            if self._text.text[start : start + 1] in ("", "\n") or self._encoder.unit == "texts":
+                return self._encoder.encode(piece.text)
+            ids = self._text.between(start, self._fragment.end)
+            return np.concatenate([self._encoder.encode(path), ids])
+        # Whatever the layout, prefix, middle and suffix follow each other in the document.
+        before = _BEFORE[piece.kind]
+        start += sum(len(other.text) for other in pieces if other.kind in before)
+        return self._text.between(start, start + len(piece.text))
+
+
+def _encode_file(
+    file: WrittenFile, piece_ids: _PieceIds, writer: _Writer, *, weight: float, middle_weight: float
+) -> EncodedFile:
     first_token = writer.num_tokens
     middle_tokens = 0
     for piece in file.pieces:
         if piece.kind == "control":
             writer.control(piece.text, weight=weight)
         elif piece.kind == "middle":
-            middle_tokens = writer.text(piece.text, weight=middle_weight)
+            middle_tokens = writer.ids(piece_ids.of(piece, file.pieces), weight=middle_weight)
         else:
-            writer.text(piece.text, weight=weight)
+            writer.ids(piece_ids.of(piece, file.pieces), weight=weight)
     return EncodedFile(
         document_id=file.fragment.document.id,
         start=file.fragment.start,
