@@ -189,14 +189,16 @@ def oracle(request: Any) -> float:
     return 0.0 if request.idx == gold() else -100.0
 
 
-def written(request: Any) -> str:
+def written(request: Any, loaded: files.Data) -> str:
     """The benchmark's own answer, as a model would write it."""
     doc = request.doc
     if request.task_name == "triviaqa":
         return " " + doc["answer"]["aliases"][-1]
     if request.task_name == "gsm8k":
         return " " + doc["answer"]
-    return f" {doc['solution']}\nFinal Answer: The final answer is ${doc['answer']}$. I hope it is correct."
+    # The harness keeps a normalised answer; the file's own is the one that a model should write.
+    (answer,) = (row["answer"] for row in loaded.parts[0].problems if row["unique_id"] == doc["unique_id"])
+    return f" {doc['solution']}\nFinal Answer: The final answer is ${answer}$. I hope it is correct."
 
 
 @pytest.mark.shared
@@ -206,11 +208,25 @@ def test_on_the_real_files_right_answers_score_all_and_wrong_ones_nothing(task, 
     counts = [count for count, _ in TASKS[task].files.values()]
     assert loaded.available == counts[0] - (rows.HELD_OUT if task == "triviaqa" else 0)
     parts = rows.limited(loaded.parts, 12)
-    right = harness.score(Scripted(likelihood=oracle, text=written), TASKS[task], parts)
+    right = harness.score(
+        Scripted(likelihood=oracle, text=lambda request: written(request, loaded)), TASKS[task], parts
+    )
     wrong = harness.score(Scripted(likelihood=lambda r: -oracle(r), text=lambda _: "no idea"), TASKS[task], parts)
     for metric in TASKS[task].metrics:
         assert [record[metric] for record in right] == [1.0] * 12
         assert [record[metric] for record in wrong] == [0.0] * 12
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+@pytest.mark.parametrize("task", TASKS)
+def test_right_answers_score_every_problem(task, shared_dir):
+    loaded = files.load(TASKS[task], shared_dir / "eval_data", allow_other_data=False)
+    found = harness.score(
+        Scripted(likelihood=oracle, text=lambda request: written(request, loaded)), TASKS[task], loaded.parts
+    )
+    missed = [(record["problem"], name) for record in found for name in TASKS[task].metrics if record[name] != 1.0]
+    assert missed == []
 
 
 @pytest.mark.shared

@@ -53,8 +53,7 @@ def check(backbone: Any, pairs: list[Pair], **options: Any) -> list[tuple[float,
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
-        ("multi_query", ((1, 1), (63, 1), (5, 3), (64, 2), (2, 62), (1, 130))),
-        ("grouped_query", ((5, 3), (70, 1))),
+        ("multi_query", ((1, 1), (63, 1), (2, 62), (64, 2), (1, 130))),
         ("multi_head", ((5, 3), (70, 1))),
     ],
 )

@@ -1,5 +1,6 @@
 """Runs of language tasks: their files, what is made again, what is refused, and that nothing asks the network."""
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -12,7 +13,8 @@ import pytest
 
 import keras_codegemma as kcg
 from keras_codegemma.evaluation import language
-from keras_codegemma.evaluation.language import TASKS, answers, harness
+from keras_codegemma.evaluation.language import TASKS, answers, harness, likelihood
+from keras_codegemma.evaluation.language.likelihood import Likelihoods
 from tests.evaluation.language import made_data
 from tests.evaluation.language.scripted import Scripted
 from tests.evaluation.language.small_lm import small_lm
@@ -26,6 +28,15 @@ def lm():
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_data.write(tmp_path_factory.mktemp("data"))
+
+
+_compiled = functools.cache(lambda backbone, batch_size: Likelihoods(backbone, batch_size=batch_size))
+
+
+@pytest.fixture(autouse=True)
+def compile_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run compiles the shapes that it meets; here all runs of one model share what was compiled."""
+    monkeypatch.setattr(likelihood, "Likelihoods", _compiled)
 
 
 def run(lm: Any, data: Path, folder: Path, *tasks: str, **options: Any) -> dict[str, language.Result]:
