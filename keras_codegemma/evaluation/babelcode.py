@@ -16,6 +16,8 @@ Deviations, all of them:
   (`commands` says what that does not stop); Python's tests run in a process of their own (`in_box`).
 - A language without a toolchain is an error, never a zero.
 
+C# and JavaScript compare JSON texts, so that a map with its entries in another order than the data's fails.
+
 The Python references pass 161 of 161 and 312 of 342 (`FAILING_REFERENCES` says which fail and why); that ceiling
 (91.2%) stands in the report.
 
@@ -136,7 +138,8 @@ def job(problem: Problem, completion: str, toolchains: Toolchains) -> CommandJob
     toolchain = toolchains.get(problem.language)
     if toolchain is None:
         detail = (
-            f"no toolchain for {problem.language} was found; install one (see `keras_codegemma.evaluation.toolchains`)"
+            f"toolchain not found: {problem.language} cannot be compiled and run here; install one "
+            "(`keras_codegemma.evaluation.toolchains` says which)"
         )
         return Outcome(verdict="toolchain_missing", detail=detail, seconds=0.0)
     marker = f"TEST-{secrets.token_hex(8)}-"

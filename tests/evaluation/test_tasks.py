@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_codegemma.evaluation import babelcode, completion, datasets, infilling, runner
+from keras_codegemma.evaluation import babelcode, completion, infilling, runner
 from keras_codegemma.evaluation.execution import CommandJob, Executor, Outcome, PythonJob
 from keras_codegemma.evaluation.problems import Problem
 from keras_codegemma.evaluation.table import TASKS
@@ -127,7 +127,9 @@ def test_languages_tell_right_wrong_and_broken_programs_apart(executor: Executor
         outcome = babelcode.job(problem, right, toolchains)
         assert isinstance(outcome, Outcome)
         assert outcome.verdict == "toolchain_missing"
-        assert outcome.detail.startswith(f"no toolchain for {language} was found; install one")
+        assert outcome.detail.startswith(
+            f"toolchain not found: {language} cannot be compiled and run here; install one"
+        )
         return
     jobs = [babelcode.job(problem, text, toolchains) for text in (right, wrong, broken, "")]
     outcomes = list(executor.run([job for job in jobs if isinstance(job, CommandJob)]))
