@@ -82,10 +82,9 @@ def test_generate_until_equals_generate_and_counts_cuts(lm):
     options = {"until": ["\n", ""], "max_gen_toks": 8, "do_sample": False, "temperature": 0.0}
     cut = Shortened()
     found = as_harness_model(lm, shortened=cut).generate_until(
-        requests("generate_until", ("def add(a, b):\n", options), (long, options), ("x =", {**options, "until": []}))
+        requests("generate_until", ("def add(a, b):\n", options), (long, options))
     )
     assert found[0] == lm.generate("def add(a, b):\n", max_new_tokens=8, stop_at=["\n"], strip_prompt=True)
-    assert found[2] == lm.generate("x =", max_new_tokens=8, strip_prompt=True)
     assert list(cut.tokens) == [("task", 1)]
 
 
