@@ -116,7 +116,7 @@ def _loaded_benchmarks(path: Path) -> Benchmarks:
 @lru_cache(maxsize=2)
 def tokenizer_of(name: str) -> CodeGemmaTokenizer:
     """The tokenizer of a model file or preset; one copy a process."""
-    if name.endswith(".model"):
+    if Path(name).is_file():
         return CodeGemmaTokenizer(name)
     from keras_codegemma import presets  # brings Keras, which nothing else here needs
 

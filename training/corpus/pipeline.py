@@ -1,4 +1,4 @@
-"""The build as an Apache Beam graph, and as a plain loop over the same steps.
+"""The build as an Apache Beam graph over the steps of `steps.py`; nothing else imports Beam.
 
     sources ─ prepare ─┬─ count documents ── ranges of keys
                        └─ (range, source) ─ group by range ─ link ─ decide ─ shards ─ make_shard ─ finish
@@ -9,37 +9,15 @@ at all, and does nothing where that is there already. So a build that was killed
 do a step twice, and no runner's shuffle holds the corpus.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.pvalue import AsSingleton
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
-from training.corpus import deciding, finishing, preparing, sharding
 from training.corpus.job import Job
-
-
-@dataclass(frozen=True, kw_only=True)
-class Steps:
-    """What the graph calls; each step is a function of the job and numbers, and may be called again.
-
-    Attributes:
-        prepare: a source; gives its number of documents.
-        parts: numbers of documents; gives how many ranges of keys to look at.
-        link: a range and how many there are.
-        decide: how many ranges there are; gives the number of shards.
-        make_shard: a shard; gives its number of rows.
-        finish: how many ranges there were; gives the number of rows.
-    """
-
-    prepare: Callable[[Job, int], int] = preparing.prepare
-    parts: Callable[[Job, Iterable[int]], int] = deciding.parts_for
-    link: Callable[[Job, int, int], None] = deciding.link
-    decide: Callable[[Job, int], int] = deciding.decide
-    make_shard: Callable[[Job, int], int] = sharding.make_shard
-    finish: Callable[[Job, int], int] = finishing.finish
+from training.corpus.steps import Steps
 
 
 def run(job: Job, flags: Sequence[str] = (), *, steps: Steps | None = None) -> None:
@@ -56,19 +34,6 @@ def run(job: Job, flags: Sequence[str] = (), *, steps: Steps | None = None) -> N
     named = options.view_as(StandardOptions).runner
     with beam.Pipeline(runner=named or FnApiRunner(), options=options) as pipeline:
         _build(pipeline, job, steps or Steps())
-
-
-def run_in_loop(job: Job, *, steps: Steps | None = None) -> None:
-    """Builds the same corpus without Beam: what its overhead is measured against."""
-    steps = steps or Steps()
-    job.begin()
-    counts = [steps.prepare(job, index) for index in range(len(job.recipe.sources))]
-    parts = steps.parts(job, counts)
-    for part in range(parts):
-        steps.link(job, part, parts)
-    for shard in range(steps.decide(job, parts)):
-        steps.make_shard(job, shard)
-    steps.finish(job, parts)
 
 
 def _build(pipeline: beam.Pipeline, job: Job, steps: Steps) -> None:

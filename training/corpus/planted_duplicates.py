@@ -18,7 +18,7 @@ import numpy as np
 
 from training.corpus import duplicates, reading
 from training.corpus.document import RawFile
-from training.corpus.filters import FileFilter
+from training.corpus.filters import FileFilter, FilterSettings
 from training.corpus.minhash import DuplicateSettings, sign
 from training.corpus.words import Words, runs, words
 
@@ -111,11 +111,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threshold", type=float, default=DuplicateSettings().threshold)
     parser.add_argument("--run-words", type=int, default=DuplicateSettings().run_words)
     options = parser.parse_args(arguments)
-    keep = FileFilter()
+    keep = FileFilter(FilterSettings(licences=None))
     items = (item for source in options.sources for item in reading.read(source))
     found = (keep(item) for item in items if isinstance(item, RawFile))
     texts = sorted({text for item in found if (text := getattr(item, "text", "")).count("\n") >= 20})
     settings = DuplicateSettings(threshold=options.threshold, run_words=options.run_words)
+    if not texts:
+        named = ", ".join(map(str, options.sources))
+        sys.stderr.write(f"Copies are planted among files of at least 20 lines; got none in {named}. Name others.\n")
+        return 1
     for line in measure(texts, copies=min(options.copies, len(texts)), seed=options.seed, settings=settings):
         sys.stdout.write(line + "\n")
     return 0
