@@ -79,7 +79,8 @@ def clustered_interval(
     """A percentile bootstrap interval of the mean, drawing whole clusters.
 
     The 5,815 rows of multi-line infilling come from 164 functions, so their rows are no independent draws;
-    resampling rows would make the interval several times too narrow.
+    resampling rows would make the interval several times too narrow. Where all rows are 0, or all 1, the interval is
+    Clopper and Pearson's for that many clusters.
 
     Args:
         values: one figure per row, a pass rate for instance.
@@ -107,6 +108,10 @@ def clustered_interval(
     means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
+    if len(set(values)) == 1 and values[0] in (0, 1):
+        # Every draw is the same then, which says nothing: the exact interval of none or all of so many clusters.
+        reach = 1 - tail ** (1 / len(places))
+        low, high = (0.0, reach) if values[0] == 0 else (1 - reach, 1.0)
     return Interval(value=float(sums.sum() / sizes.sum()), low=float(low), high=float(high), clusters=len(places))
 
 

@@ -75,6 +75,14 @@ def test_unequal_clusters_weigh_by_their_rows() -> None:
     assert (interval.low, interval.high) == (0.0, 1.0)
 
 
+def test_none_and_all_of_few_are_not_taken_for_certain() -> None:
+    # Clopper and Pearson's end for 0 of n: 1 - 0.025 ** (1 / n); the "rule of three" says about 3.7 / n.
+    none = metrics.clustered_interval([0.0] * 6, ["a", "a", "b", "b", "c", "c"])
+    assert (none.value, none.low, none.high) == (0.0, 0.0, pytest.approx(0.7076, abs=1e-4))
+    every = metrics.clustered_interval([1.0] * 100, list(range(100)))
+    assert (every.value, every.low, every.high) == (1.0, pytest.approx(0.9638, abs=1e-4), 1.0)
+
+
 def test_bad_intervals_are_refused() -> None:
     with pytest.raises(ValueError, match="got 1 values and 0 clusters"):
         metrics.clustered_interval([1.0], [])

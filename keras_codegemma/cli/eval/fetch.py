@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     "--from",
     "source",
     metavar="FOLDER|tfds",
-    help="A folder that has the files, laid out as here or not; or TensorFlow Datasets (extra tf), for the tasks whose "
-    "rows it has unchanged: mbpp and boolq.",
+    help="A folder that has the files, laid out as here or not; or TensorFlow Datasets (extra tf), for the one task "
+    "whose rows it has unchanged: boolq.",
 )
 @json_option
 @debug_option
@@ -33,8 +33,8 @@ def fetch(*, tasks: tuple[str, ...], to: Path, source: str | None, as_json: bool
     What was cut off goes on at the next call; what is there is only checked. A TASK may be the first part of several
     names, such as infilling.
 
-    BabelCode's programs are made by that benchmark's own scripts and offered nowhere: they need --from FOLDER. TFDS
-    drops the numbers or fields of the other sets, so that their rows cannot be made equal.
+    BabelCode's programs are made by that benchmark's own scripts and offered nowhere: they need --from FOLDER. Of the
+    other sets TFDS drops numbers or fields, so that their rows cannot be made equal, or does not have them.
     """
     from keras_codegemma.evaluation import fetching, language, table
 

@@ -53,7 +53,8 @@ def tables(report: Mapping[str, Any]) -> list[Table]:
 
 def remarks(report: Mapping[str, Any]) -> list[str]:
     """What a reader of the figures should know: settings, device, toolchains, damaged lines."""
-    said = [", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in report["settings"].items())]
+    shown = {name: value for name, value in report["settings"].items() if value not in ("", None) and name != "code"}
+    said = [", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in shown.items())]
     said.append(f"Python {report['python']}, {report['machine']}, {report['made']}")
     if report["timing"]:
         timed = report["timing"]
@@ -82,8 +83,9 @@ def _code_table(report: Mapping[str, Any], title: str, names: Sequence[str]) -> 
     compared = any(row["published"] for row in chosen.values())
     presets = _published_columns(report) if compared else []
     columns = ["task", "problems", "pass@1", "95% interval", "exact", "95% interval", "edit", "stopped", "sampling s"]
-    columns += ["s/infill (timed)", "published s/infill"] if timed else []
-    columns += ["ceiling", *_headings(presets)]
+    columns += ["s/infill (timed)"] if timed else []
+    columns += ["published s/infill"] if timed and compared else []
+    columns += ["ceiling", *_headings(presets)] if compared else []
     rows, notes, bars = [], [], []
     for name, row in chosen.items():
         rows.append(tuple(_code_cells(row, presets, timed=timed)))

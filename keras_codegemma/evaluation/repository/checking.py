@@ -1,6 +1,7 @@
 """A repository's own tests as the judge: run in the sandbox, each time on a fresh copy with one file changed.
 
-A completion passes if the tests' command ends with status 0. The command runs inside the same process tree as the
+A completion passes if the tests' command ends with status 0; else the verdict is "error", with the status and the last
+words. The command runs inside the same process tree as the
 completion, so one that ends the tests early with status 0 would pass: this measures models, it does not stop cheats
 (what the sandbox stops, it stops here too). Before anything is judged the unmodified repository must pass, and a place
 counts only if the tests fail when it is left empty: otherwise they do not look at it, and any text would pass.
@@ -88,13 +89,16 @@ class OwnTests:
 
     def _job(self, files: dict[str, str]) -> CommandJob:
         marker = f"{secrets.token_hex(8)}-"
-        words = f"word=FAILED; if [ $status -eq 0 ]; then word=PASSED; fi; echo; echo {marker}{_TEST}...$word"
         python = str(Path(PYTHON[0]).parent)
         places = [f"{folder}/bin" for folder in self._readable] + [python, "/usr/local/bin", "/usr/bin", "/bin"]
         return CommandJob(
             files=files,
             compile=None,
-            run=("/bin/sh", "-c", f"( {self._command}\n); status=$?; {words}"),
+            run=(
+                "/bin/sh",
+                "-c",
+                f"( {self._command}\n); status=$?; echo; [ $status -ne 0 ] || echo {marker}{_TEST}...PASSED; exit $status",
+            ),
             marker=marker,
             test_ids=(_TEST,),
             limits=self._limits,
