@@ -1,8 +1,9 @@
 """Go, with its standard library compiled beforehand.
 
 From 1.20 on Go compiles the standard library into an empty cache at the first build, which takes longer than the
-benchmark's 10 seconds. The packages that programs use are therefore compiled once, outside the boxes. A box has links
-to them in a cache of its own: it cannot change them, and another package is compiled there, within the limit.
+benchmark's 10 seconds. The packages that programs use are therefore compiled once, outside the boxes (10 s of
+processor time and 36 MB with Go 1.22.10; 1.19 brings them compiled). A box has links to them in a cache of its own: it
+cannot change them, and another package is compiled there, within the limit.
 """
 
 import os
