@@ -3,8 +3,8 @@
 Documents are put one behind the other, in the order given, until the next one would not fit. A document that is too
 long for what is left is split, at syntax where it can be: always if it is longer than a row, and also if it is long
 enough (`FittingSettings.split_above`), so that rows are full. Fragments are infilled one by one, so no cut goes
-through a middle. Lengths are measured before infilling, with a reserve for the sentinels and for words that a span
-cuts in two; an example that is still too long is put together again with less.
+through a middle. Lengths are measured before infilling, with room for the sentinels of the files that chance
+will infill; an example that is still too long, because spans cut words in two, is put together again with less.
 """
 
 from bisect import bisect_right
@@ -31,8 +31,9 @@ STAGE = "fitting"
 CUTS = ("syntax", "statement", "line", "character")
 """What a document is cut at: a split point, the first line of a syntax node, another line, or inside a line."""
 
-_RESERVE_TOKENS = 8
-"""A separator, three sentinels, and four more tokens where a span cuts words in two: see `Fitter`."""
+_END_TOKENS = 1
+_INFILL_TOKENS = 4
+"""Three sentinels, and one token more than before, as spans that cut words in two make it; see `_next_example`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +135,7 @@ class Fitter:
             encoded = tokenising.encode(example, encoder=self._encoder, loss=self._loss, text_of=measures.text_of)
             if len(encoded) <= length:
                 return encoded, next_place
+            # Infilling cut more words in two than was reckoned with: again, from the same place, with less.
             limit -= len(encoded) - length
 
     def _take(self, measures: "_Measures", place: "_Place", *, limit: int) -> tuple[list[Fragment], "_Place"]:
@@ -144,7 +146,7 @@ class Fitter:
         while index < len(measures.documents):
             measure = measures[index]
             document, end = measure.document, len(measure.document.text)
-            overhead = measure.path_tokens + _RESERVE_TOKENS
+            overhead = measure.path_tokens + _END_TOKENS + self._infill_tokens(document, start)
             need = measure.tokens(start, end) + overhead
             if need <= room:
                 fragments.append(replace(whole(document), start=start))
@@ -159,6 +161,10 @@ class Fitter:
                 start = cut
             break
         return fragments, _Place(index=index, start=start)
+
+    def _infill_tokens(self, document: Document, start: int) -> int:
+        may_be = infill.may_be_infilled(document, start, settings=self._infilling, seed=self._seed, epoch=self._epoch)
+        return _INFILL_TOKENS if may_be else 0
 
     def _cut(self, measure: "_Measure", start: int, *, room: int) -> tuple[int, str]:
         """The best place to end a fragment of at most `room` tokens, and what it is (`CUTS`)."""
@@ -214,9 +220,8 @@ class _Measure:
 
     def tokens(self, start: int, end: int) -> int:
         """Tokens between two characters; one that is cut counts on both sides."""
-        last = (
-            self.num_tokens if end == len(self.document.text) else int(np.searchsorted(self.text.begins, end, "left"))
-        )
+        is_end = end == len(self.document.text)
+        last = self.num_tokens if is_end else int(np.searchsorted(self.text.begins, end))
         return last - self._token_of(start)
 
     def character_after(self, start: int, num_tokens: int) -> int:

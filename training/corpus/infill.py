@@ -87,6 +87,12 @@ def undo(example: Example) -> tuple[tuple[str, str], ...]:
     return read_files(parts(example.pieces()))
 
 
+def may_be_infilled(document: Document, start: int, *, settings: InfillSettings, seed: int, epoch: int) -> bool:
+    """Whether the fragment of a document that begins at `start` is to be infilled, if it is a target."""
+    fragment = Fragment(document=document, start=start, end=start)
+    return _rng(fragment, seed=seed, epoch=epoch, use="span").random() < settings.fim_rate
+
+
 def can_be_infilled(text: str) -> bool:
     """Whether a text has a character to fill in; files of blanks alone are left whole."""
     return not (not text or text.isspace())
@@ -99,8 +105,8 @@ def _rng(fragment: Fragment, *, seed: int, epoch: int, use: str) -> Random:
 def _target(
     fragment: Fragment, *, settings: InfillSettings, rng: Random, middle_nodes: MiddleNodes | None
 ) -> WrittenFile:
-    # Both are drawn whatever they decide, so that changing one rate leaves the other's draws as they were.
-    is_infilled = rng.random() < settings.fim_rate
+    # All are drawn whatever they decide, so that changing one rate leaves the other's draws as they were.
+    is_infilled = rng.random() < settings.fim_rate  # `may_be_infilled` draws it too
     layout = "spm" if rng.random() < settings.spm_rate else "psm"
     text = fragment.text
     if not (is_infilled and can_be_infilled(text)):
