@@ -44,7 +44,7 @@ def _bar(bar: Bar, *, top: int, presets: Sequence[str]) -> Iterator[str]:
         colour = MARKS[presets.index(name) % len(MARKS)]
         x = _x(value)
         yield (
-            f'<path d="M{x} {y - 3}l4 6l-4 6l-4 -6z" fill="{colour}">'
+            f'<path d="M{x} {middle - 6}l4 6l-4 6l-4 -6z" fill="{colour}">'
             f"<title>published, {escape(name)}: {value:.2f}%</title></path>"
         )
     yield f'<text class="figure" x="{WIDTH}" y="{middle + 4}" text-anchor="end">{bar.value:.2f}</text>'

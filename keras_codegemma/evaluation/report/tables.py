@@ -5,7 +5,7 @@ seven language benchmarks, is a bar chart without numbers.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keras_codegemma.evaluation.problems import PRESETS
@@ -48,7 +48,13 @@ def tables(report: Mapping[str, Any]) -> list[Table]:
     """Every table that the report has something for."""
     made = [_code_table(report, title, names) for title, names in SECTIONS]
     made += [_language_table(report), *_safety_tables(report)]
-    return [table for table in made if table.rows]
+    return [_without_empty_columns(table) for table in made if table.rows]
+
+
+def _without_empty_columns(table: Table) -> Table:
+    kept = [place for place in range(len(table.columns)) if any(row[place] for row in table.rows)]
+    columns = tuple(table.columns[place] for place in kept)
+    return replace(table, columns=columns, rows=tuple(tuple(row[place] for place in kept) for row in table.rows))
 
 
 def remarks(report: Mapping[str, Any]) -> list[str]:
@@ -82,7 +88,7 @@ def _code_table(report: Mapping[str, Any], title: str, names: Sequence[str]) -> 
     timed = any("timing" in row for row in chosen.values())
     compared = any(row["published"] for row in chosen.values())
     presets = _published_columns(report) if compared else []
-    columns = ["task", "problems", "pass@1", "95% interval", "exact", "95% interval", "edit", "stopped", "sampling s"]
+    columns = ["task", "problems", "pass@1", "pass@1 95%", "exact", "exact 95%", "edit", "stopped", "sampling s"]
     columns += ["s/infill (timed)"] if timed else []
     columns += ["published s/infill"] if timed and compared else []
     columns += ["ceiling", *_headings(presets)] if compared else []
@@ -111,12 +117,11 @@ def _code_cells(row: Mapping[str, Any], presets: Sequence[str], *, timed: bool) 
     if timed:
         timing = row.get("timing")
         yield f"{timing['mean']:.3f} ({timing['timed']})" if timing else ""
-        yield (
-            ", ".join(f"{timing['published'][name]:.3f}" for name in presets if name in timing["published"])
-            if (timing)
-            else ""
-        )
-    yield f"{row['ceiling']:.1f}" if row["ceiling"] < 100 else ""
+    if timed and presets:
+        published = row["timing"]["published"] if "timing" in row else {}
+        yield " / ".join(f"{published[name]:.3f}" for name in presets if name in published)
+    if presets:
+        yield f"{row['ceiling']:.1f}" if row["ceiling"] < 100 else ""
     yield from (f"{row['published'][name]:.2f}" if name in row["published"] else "" for name in presets)
 
 
@@ -144,7 +149,7 @@ def _code_bar(row: Mapping[str, Any], presets: Sequence[str], *, repository: boo
 
 def _language_table(report: Mapping[str, Any]) -> Table:
     presets = _published_columns(report)
-    columns = ("task", "problems", "shots", "metric", "figure", "95% interval", "seconds", *_headings(presets))
+    columns = ("task", "problems", "shots", "metric", "figure", "figure 95%", "seconds", *_headings(presets))
     rows, notes, bars = [], [], []
     for row in report["language"].values():
         published = {name: row["published"][name] for name in presets if name in row["published"]}

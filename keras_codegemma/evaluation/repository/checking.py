@@ -91,14 +91,12 @@ class OwnTests:
         marker = f"{secrets.token_hex(8)}-"
         python = str(Path(PYTHON[0]).parent)
         places = [f"{folder}/bin" for folder in self._readable] + [python, "/usr/local/bin", "/usr/bin", "/bin"]
+        passed = f"[ $status -ne 0 ] || echo {marker}{_TEST}...PASSED"
+        script = f"( {self._command}\n); status=$?; echo; {passed}; exit $status"
         return CommandJob(
             files=files,
             compile=None,
-            run=(
-                "/bin/sh",
-                "-c",
-                f"( {self._command}\n); status=$?; echo; [ $status -ne 0 ] || echo {marker}{_TEST}...PASSED; exit $status",
-            ),
+            run=("/bin/sh", "-c", script),
             marker=marker,
             test_ids=(_TEST,),
             limits=self._limits,
