@@ -132,59 +132,66 @@ static inline void put(void* out, bool is_bfloat16, int64_t index, float value) 
   static_cast<uint16_t*>(out)[index] = narrow;
 }
 
-// R outputs of M rows over the whole of K.
-template <Format F, int R, int M, bool kWhole>
-static inline void unit(const Tables& t, const Weights& w, const uint8_t* const* row, int64_t n, int64_t k,
-                        const __m512i* const* x, __m512 (*sums)[M]) {
-#pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) {
-    __m512i value[4];
-    constexpr int64_t kUnitBytes = F == kBfloat16 ? 256 : F == kInt8 ? 128 : 64;
-    for (int64_t i = 0; i < kUnitBytes; i += 64)
-      _mm_prefetch(reinterpret_cast<const char*>(row[r]) + k / kUnit * kUnitBytes + kAhead + i, _MM_HINT_T0);
-    decode<F, kWhole>(t, row[r], k, w.k - k, value);
-    __m512 scale;
-    if constexpr (F == kInt4) scale = scales(w, n + r, k);
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-      const __m512i* xs = x[m] + k / 32;
-      if constexpr (F == kInt4) {
-        __m512 part = _mm512_dpbf16_ps(_mm512_setzero_ps(), pairs(value[0]), pairs(xs[0]));
-        for (int i = 1; i < 4; ++i) part = _mm512_dpbf16_ps(part, pairs(value[i]), pairs(xs[i]));
-        sums[r][m] = _mm512_fmadd_ps(part, scale, sums[r][m]);
-      } else {
-        for (int i = 0; i < 4; ++i) sums[r][m] = _mm512_dpbf16_ps(sums[r][m], pairs(value[i]), pairs(xs[i]));
-      }
-    }
-  }
-}
-
+// R outputs of M rows over the whole of K. Every loop over r, m and i must be unrolled, or the sums leave the registers.
 template <Format F, int R, int M>
 static void tile(const Tables& t, const Weights& w, const void* packed, int64_t m0, int64_t n, void* out,
                  bool out_is_bfloat16, int64_t out_stride) {
-  const int64_t bits = F == kBfloat16 ? 16 : F == kInt8 ? 8 : 4;
-  const uint8_t* row[R];
-  const __m512i* x[M];
+  constexpr int64_t kBits = F == kBfloat16 ? 16 : F == kInt8 ? 8 : 4;
+  constexpr int64_t kUnitBytes = kUnit * kBits / 8;
+  const int64_t row_bytes = w.k * kBits / 8, x_row = padded(w.k) / 32;
+  const uint8_t* rows = static_cast<const uint8_t*>(w.data) + n * row_bytes;
+  const __m512i* x = static_cast<const __m512i*>(packed) + m0 * x_row;
   __m512 sums[R][M];
-  for (int r = 0; r < R; ++r) row[r] = static_cast<const uint8_t*>(w.data) + (n + r) * (w.k * bits / 8);
-  for (int m = 0; m < M; ++m)
-    x[m] = reinterpret_cast<const __m512i*>(static_cast<const uint8_t*>(packed) + (m0 + m) * padded(w.k) * 2);
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
     for (int m = 0; m < M; ++m) sums[r][m] = _mm512_setzero_ps();
-  const int64_t whole = w.k / kUnit * kUnit;
-  for (int64_t k = 0; k < whole; k += kUnit) unit<F, R, M, true>(t, w, row, n, k, x, sums);
-  if (whole < w.k) unit<F, R, M, false>(t, w, row, n, whole, x, sums);
+  for (int64_t k = 0; k < w.k; k += kUnit) {
+    __m512i value[R][4];
+    __m512 scale[R];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const uint8_t* row = rows + r * row_bytes;
+#pragma GCC unroll 4
+      for (int64_t i = 0; i < kUnitBytes; i += 64)
+        _mm_prefetch(reinterpret_cast<const char*>(row) + k / kUnit * kUnitBytes + kAhead + i, _MM_HINT_T0);
+      if (k + kUnit <= w.k)
+        decode<F, true>(t, row, k, kUnit, value[r]);
+      else
+        decode<F, false>(t, row, k, w.k - k, value[r]);
+      if constexpr (F == kInt4) scale[r] = scales(w, n + r, k);
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+      const __m512i* xs = x + m * x_row + k / 32;
+      const __m512i x0 = xs[0], x1 = xs[1], x2 = xs[2], x3 = xs[3];
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        __m512 part = F == kInt4 ? _mm512_setzero_ps() : sums[r][m];
+        part = _mm512_dpbf16_ps(part, pairs(value[r][0]), pairs(x0));
+        part = _mm512_dpbf16_ps(part, pairs(value[r][1]), pairs(x1));
+        part = _mm512_dpbf16_ps(part, pairs(value[r][2]), pairs(x2));
+        part = _mm512_dpbf16_ps(part, pairs(value[r][3]), pairs(x3));
+        if constexpr (F == kInt4)
+          sums[r][m] = _mm512_fmadd_ps(part, scale[r], sums[r][m]);
+        else
+          sums[r][m] = part;
+      }
+    }
+  }
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
-    const float scale = F == kInt8 ? static_cast<const float*>(w.scale)[n + r] : 1.0f;
+    const float factor = F == kInt8 ? static_cast<const float*>(w.scale)[n + r] : 1.0f;
+#pragma GCC unroll 8
     for (int m = 0; m < M; ++m)
-      put(out, out_is_bfloat16, (m0 + m) * out_stride + n + r, scale * _mm512_reduce_add_ps(sums[r][m]));
+      put(out, out_is_bfloat16, (m0 + m) * out_stride + n + r, factor * _mm512_reduce_add_ps(sums[r][m]));
   }
 }
 
 template <Format F, int M>
 static void few_rows(const Tables& t, const Weights& w, const void* packed, int64_t m0, int64_t n0, int64_t n1,
                      void* out, bool out_is_bfloat16, int64_t out_stride) {
-  constexpr int R = M <= 2 ? 4 : M <= 4 ? 4 : 2;  // rows of weights read side by side
+  constexpr int R = M <= 2 ? 4 : 2;  // rows of weights read side by side, as many as the registers hold
   int64_t n = n0;
   for (; n + R <= n1; n += R) tile<F, R, M>(t, w, packed, m0, n, out, out_is_bfloat16, out_stride);
   for (; n < n1; ++n) tile<F, 1, M>(t, w, packed, m0, n, out, out_is_bfloat16, out_stride);

@@ -180,7 +180,7 @@ ffi::Error kn_by_columns(const Call& call, int64_t heads, int64_t m0, int64_t ro
   for (size_t i = 0; i < call.products.size(); ++i) {
     const int64_t columns = call.products[i].weights.n / heads;
     int64_t width = std::max<int64_t>(kSumBytes / (4 * rows) / 32 * 32, 32);
-    width = std::min(width, std::max<int64_t>((columns / (thread_count() * 2) + 31) / 32 * 32, kSplitColumns));
+    width = std::min(width, std::max<int64_t>((columns / (thread_count() * 4) + 31) / 32 * 32, kSplitColumns));
     for (int64_t head = 0; head < heads; ++head)
       for (int64_t n = 0; n < columns; n += width)
         panels.push_back({static_cast<int64_t>(i), head, n, std::min(n + width, columns)});

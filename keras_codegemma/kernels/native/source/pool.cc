@@ -51,31 +51,45 @@ class Pool {
 
   void run(int64_t count, const std::function<void(int64_t)>& body) {
     std::lock_guard<std::mutex> one_loop(callers_);
-    body_ = &body;
-    count_ = count;
-    next_.store(0, std::memory_order_relaxed);
-    busy_.store(threads_ - 1, std::memory_order_relaxed);
     {
       std::lock_guard<std::mutex> lock(mutex_);
+      body_ = &body;
+      count_ = count;
+      next_.store(0, std::memory_order_relaxed);
+      open_ = true;
       generation_.fetch_add(1, std::memory_order_release);
     }
     if (sleeping_.load() > 0) wake_.notify_all();
-    share();
-    while (busy_.load(std::memory_order_acquire) > 0) pause();
+    share(body, count);
+    {
+      // Who has not come by now is not waited for: on a busy machine a thread may be away for long.
+      std::lock_guard<std::mutex> lock(mutex_);
+      open_ = false;
+    }
+    while (inside_.load(std::memory_order_acquire) > 0) pause();
   }
 
  private:
-  void share() {
-    for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) (*body_)(i);
+  void share(const std::function<void(int64_t)>& body, int64_t count) {
+    for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count;) body(i);
   }
 
   void work() {
     uint64_t seen = 0;
     for (;;) {
       wait_for_other_than(seen);
-      seen = generation_.load(std::memory_order_acquire);
-      share();
-      busy_.fetch_sub(1, std::memory_order_release);
+      const std::function<void(int64_t)>* body;
+      int64_t count;
+      {
+        std::lock_guard<std::mutex> lock(mutex_);
+        seen = generation_.load(std::memory_order_relaxed);
+        if (!open_) continue;
+        inside_.fetch_add(1, std::memory_order_relaxed);
+        body = body_;
+        count = count_;
+      }
+      share(*body, count);
+      inside_.fetch_sub(1, std::memory_order_release);
     }
   }
 
@@ -98,8 +112,9 @@ class Pool {
   std::condition_variable wake_;
   const std::function<void(int64_t)>* body_ = nullptr;
   int64_t count_ = 0;
+  bool open_ = false;
   std::atomic<int64_t> next_{0};
-  std::atomic<int> busy_{0}, sleeping_{0};
+  std::atomic<int> inside_{0}, sleeping_{0};
   std::atomic<uint64_t> generation_{0};
 };
 
