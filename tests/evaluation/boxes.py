@@ -89,6 +89,12 @@ def processes_below() -> set[int]:
     return last
 
 
+def processes_with(arguments: bytes) -> set[int]:
+    """Processes whose command line begins with these arguments, divided by zero bytes."""
+    folders = [folder for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+    return {int(folder.name) for folder in folders if _read(folder / "cmdline").startswith(arguments)}
+
+
 def _descendants() -> set[int]:
     parents = {}
     for folder in Path("/proc").iterdir():

@@ -12,7 +12,13 @@ import pytest
 from keras_codegemma.evaluation import execution
 from keras_codegemma.evaluation.execution import CommandJob, Executor, PythonJob
 from keras_codegemma.evaluation.sandbox import Bubblewrap, Limits, PlainProcesses, SandboxUnavailableError
-from tests.evaluation.boxes import bubblewrap, executor, lone_executor, settled_processes_of_boxes
+from tests.evaluation.boxes import (
+    bubblewrap,
+    executor,
+    lone_executor,
+    processes_with,
+    settled_processes_of_boxes,
+)
 
 __all__ = ["bubblewrap", "executor", "lone_executor"]
 
@@ -253,6 +259,44 @@ def test_a_killed_run_leaves_no_process(bubblewrap: Bubblewrap) -> None:
     run.wait()
     run.stdout.close()
     assert settled_processes_of_boxes() == before
+
+
+def test_a_killed_run_leaves_no_program_of_another_language(bubblewrap: Bubblewrap) -> None:
+    script = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "from keras_codegemma.evaluation import execution, sandbox\n"
+        "executor = execution.Executor(sandbox.Bubblewrap(), allow_execution=True)\n"
+        "job = execution.CommandJob(files={}, compile=None, marker='M-', test_ids=('0',),\n"
+        "    run=('/bin/sh', '-c', 'setsid sleep 61.375 & sleep 61.375'),\n"
+        "    limits=sandbox.Limits(), compile_limits=sandbox.Limits())\n"
+        "outcomes = executor.run([job] * 2)\n"
+        "import time; time.sleep(1); print('up', flush=True)\n"
+        "list(outcomes)\n"
+    )
+    run = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert run.stdout is not None
+    run.stdout.readline()
+    assert len(processes_with(b"sleep\0" + b"61.375")) == 4
+    run.kill()
+    run.wait()
+    run.stdout.close()
+    deadline = time.monotonic() + 5
+    while processes_with(b"sleep\0" + b"61.375") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert processes_with(b"sleep\0" + b"61.375") == set()
+
+
+def test_a_program_that_memory_ended_was_killed(executor: Executor) -> None:
+    job = CommandJob(
+        files={},
+        compile=None,
+        run=("/bin/sh", "-c", "kill -9 $$"),
+        marker="M-",
+        test_ids=("0",),
+        limits=LIMITS,
+        compile_limits=LIMITS,
+    )
+    assert next(executor.run([job])).verdict == "killed"
 
 
 def test_calls_behave_as_in_one_process(executor: Executor) -> None:

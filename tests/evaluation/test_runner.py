@@ -1,7 +1,9 @@
 """Stages that can be killed anywhere and end with the same files."""
 
+import contextlib
 import dataclasses
 import json
+import os
 import random
 import signal
 import subprocess
@@ -77,36 +79,83 @@ def _without_times(path: Path) -> list[dict]:
     return [{key: value for key, value in line.items() if "seconds" not in key} for line in lines]
 
 
+NURSERY = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from tests.evaluation import test_runner
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        test_runner._both_stages(Path(line.strip()), 0.02)
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+"""Imports once; then for each folder that it reads, a fork runs both stages, its number and status are printed."""
+
+
 def test_a_kill_at_any_moment_changes_nothing(tmp_path: Path) -> None:
     _both_stages(tmp_path / "whole")
-    script = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
-        "from pathlib import Path\nfrom tests.evaluation import test_runner\n"
-        "print('up', flush=True)\n"
-        "test_runner._both_stages(Path(sys.argv[1]), 0.02)\n"
-    )
-    rng, kills, folder = random.Random(4), 0, tmp_path / "killed"
-    while True:
-        process = subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        try:
-            process.wait(timeout=rng.uniform(0.0, 0.1))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.stdout.close()
-        if process.wait() == 0:
-            if kills >= 20:
-                break
-            folder = tmp_path / f"killed again {kills}"
+    command = [sys.executable, "-c", NURSERY, str(Path(__file__).parents[2])]
+    nursery = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert nursery.stdin is not None
+    assert nursery.stdout is not None
+    rng, stages, finished = random.Random(4), [], 0
+    while len(stages) < 20 or not finished:
+        folder = tmp_path / f"killed-{finished}"
+        nursery.stdin.write(f"{folder}\n")
+        nursery.stdin.flush()
+        child = int(nursery.stdout.readline())
+        time.sleep(rng.uniform(0.0, 0.15))
+        with contextlib.suppress(ProcessLookupError):  # it has finished
+            os.kill(child, signal.SIGKILL)
+        if int(nursery.stdout.readline()) == signal.SIGKILL:
+            stages.append("results" if (folder / "results.jsonl").exists() else "samples")
+            assert _damaged_lines(folder) == []
+            continue
+        finished += 1
         for name in ("samples.jsonl", "results.jsonl"):
-            if folder.joinpath(name).exists():
-                records.read(folder / name, records.SAMPLE if name[0] == "s" else records.RESULT)
-    for killed in tmp_path.glob("killed*"):
-        if (killed / "results.jsonl").exists():
-            for name in ("samples.jsonl", "results.jsonl"):
-                assert _without_times(killed / name) == _without_times(tmp_path / "whole" / name)
+            assert _without_times(folder / name) == _without_times(tmp_path / "whole" / name)
+    nursery.communicate()
+    assert nursery.returncode == 0
+    assert set(stages) == {"samples", "results"}
+
+
+def _damaged_lines(folder: Path) -> list[records.Damage]:
+    """Of all files, but for a last line that has no end."""
+    damaged = []
+    for path in folder.glob("*.jsonl"):
+        read = records.read(path, records.RESULT if path.name.startswith("results") else records.SAMPLE)
+        whole = path.read_bytes().count(b"\n")
+        damaged += [damage for damage in read.damaged if damage.line <= whole]
+    return damaged
+
+
+@pytest.mark.parametrize("name", ["samples-00000-of-00001.jsonl", "results.jsonl"])
+def test_a_damaged_line_is_named_and_made_again_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    _both_stages(tmp_path)
+    files = {path.name: path.read_bytes() for path in tmp_path.glob("*.jsonl")}
+    lines = files[name].splitlines(keepends=True)
+    (tmp_path / name).write_bytes(b"".join([*lines[:4], lines[4][:30] + b"\n", *lines[5:]]))
+    model = ToyModel()
+    runner.write_samples(model, PROBLEMS, folder=tmp_path, samples=3, batch_size=4)
+    judged = runner.write_results(
+        ToyExecutor(),  # type: ignore[arg-type]
+        PROBLEMS,
+        samples=tmp_path / "samples.jsonl",
+        results=tmp_path / "results.jsonl",
+    )
+    assert f"{name}, line 5 is left out: no JSON" in caplog.text
+    # The batch of the lost sample, or the lost verdict; nothing else.
+    assert (model.calls, judged) == ((0, 1) if name == "results.jsonl" else (1, 0))
+    for other in ("samples.jsonl", "results.jsonl"):
+        lost = json.loads(lines[4])["task_id"], json.loads(lines[4])["sample"]
+        after, before = (tmp_path / other).read_bytes().splitlines(), files[other].splitlines()
+        changed = [line for line, old in zip(after, before, strict=True) if line != old]
+        assert all((json.loads(line)["task_id"], json.loads(line)["sample"]) == lost for line in changed)
 
 
 def test_several_processes_make_the_same_samples(tmp_path: Path) -> None:
@@ -137,16 +186,6 @@ def test_batches_share_what_they_must_and_fall_in_length() -> None:
         assert len({unit.problem.kind for unit in units}) == 1
         lengths = [len(unit.problem.prefix) for unit in units]
         assert lengths == sorted(lengths, reverse=True)
-
-
-def test_a_damaged_result_is_judged_again(tmp_path: Path) -> None:
-    _both_stages(tmp_path)
-    path = tmp_path / "results.jsonl"
-    before = _without_times(path)
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join([*lines[:4], "nonsense\n", *lines[5:]]))
-    _both_stages(tmp_path)
-    assert _without_times(path) == before
 
 
 def test_samples_must_belong_to_problems(tmp_path: Path) -> None:
