@@ -191,13 +191,14 @@ class Bubblewrap:
                 walls += ["--symlink", str(place.readlink()), str(place)]
             elif place.is_dir():
                 walls += ["--ro-bind", str(place), str(place)]
+        # Before the folders that may be read: some of them may lie in /tmp.
+        walls += ["--size", str(limits.tmp_bytes), "--tmpfs", "/tmp"]
         for folder in dict.fromkeys([*_python_folders(), *read_only]):
             walls += ["--ro-bind", folder, folder]
         # Installed packages are no business of the program; a mount over them also hides what stands beside us.
         for folder in _package_folders():
             walls += ["--tmpfs", folder, "--remount-ro", folder]
         walls += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
-        walls += ["--size", str(limits.tmp_bytes), "--tmpfs", "/tmp"]
         if work is not None:
             walls += ["--bind", str(work), str(work)]
         return [*walls, "--remount-ro", "/", "--chdir", str(work or "/tmp")]

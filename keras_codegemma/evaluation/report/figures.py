@@ -204,9 +204,14 @@ def _language_row(result: language.Result) -> dict[str, Any]:
     if result.figures:
         metric, figure = next(iter(result.figures.items()))
         row["metric"] = metric
-        if figure.standard_error is not None:
+        if figure.standard_error:
             reach = NORMAL_95 * figure.standard_error
             row["interval"] = {"low": max(0.0, figure.value - reach), "high": min(1.0, figure.value + reach)}
+        elif figure.value in (0.0, 1.0):
+            # None or all: the spread of the values says nothing, the exact interval does.
+            row["interval"] = asdict(
+                metrics.clustered_interval([figure.value] * result.problems, range(result.problems))
+            )
     return row
 
 

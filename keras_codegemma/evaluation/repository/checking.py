@@ -116,4 +116,4 @@ def _copy_files(root: Path, target: Path) -> None:
 
 
 def _last_words(outcome: Outcome) -> str:
-    return f"{outcome.verdict}, {outcome.detail[-1000:]}" if outcome.detail else outcome.verdict
+    return f"{outcome.verdict}, {' '.join(outcome.detail[-1000:].split())}" if outcome.detail else outcome.verdict

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 LONGEST_BLOCK_LINES = 30
 LONGEST_FUNCTION_LINES = 60
 
+_WORD = re.compile(r"\w{2}")
 _COMMENT = re.compile(r"\s*(#|//|/\*|\*|--|;|%|<!--|\"\"\"|''')")
 
 
@@ -35,15 +36,12 @@ def lines(text: str, *, python: bool) -> list[Span]:
 
     A last line without its line break is left out.
     """
-    numbered = list(enumerate(_lines(text), start=1))
-    telling = {
-        n for n, line in numbered if line.endswith("\n") and re.search(r"\w{2}", line) and not _COMMENT.match(line)
-    }
+    whole = {number: line for number, line in enumerate(_lines(text), start=1) if line.endswith("\n")}
     if python:
         tree = _parsed(text)
-        if tree is None:
-            return []
-        telling &= {node.lineno for node in _statements(tree)}
+        telling = set() if tree is None else whole.keys() & {node.lineno for node in _statements(tree)}
+    else:
+        telling = {number for number, line in whole.items() if _WORD.search(line) and not _COMMENT.match(line)}
     return [Span(first=number, last=number) for number in sorted(telling)]
 
 
