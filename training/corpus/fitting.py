@@ -99,7 +99,7 @@ class Fitter:
         self._loss = loss
         self._seed = seed
         self._epoch = epoch
-        self._middle_nodes = None if middle_nodes is None else _Last(middle_nodes)
+        self._middle_nodes = middle_nodes
         self._split_points = split_points
 
     def fit(self, documents: Sequence[Document]) -> Iterator[Encoded | Dropped]:
@@ -130,7 +130,7 @@ class Fitter:
                 settings=self._infilling,
                 seed=self._seed,
                 epoch=self._epoch,
-                middle_nodes=self._middle_nodes,
+                middle_nodes=measures.nodes_of,
             )
             encoded = tokenising.encode(example, encoder=self._encoder, loss=self._loss, text_of=measures.text_of)
             if len(encoded) <= length:
@@ -209,14 +209,18 @@ class _Measure:
     """Which token each character of a document begins in, of the document tokenized whole."""
 
     def __init__(
-        self, document: Document, encoder: TextEncoder, split_points: SplitPoints | None, nodes: MiddleNodes | None
+        self,
+        document: Document,
+        encoder: TextEncoder,
+        split_points: SplitPoints | None,
+        middle_nodes: MiddleNodes | None,
     ) -> None:
         self.document = document
         self.path_tokens = len(encoder.encode(fim.path_line(document.path)))
         self.text = EncodedText(document.text, encoder)
         self.num_tokens = len(self.text.token_ids)
         self._split_points = split_points
-        self._nodes = nodes
+        self._middle_nodes = middle_nodes
 
     def tokens(self, start: int, end: int) -> int:
         """Tokens between two characters; one that is cut counts on both sides."""
@@ -237,7 +241,12 @@ class _Measure:
     @cached_property
     def node_lines(self) -> list[int]:
         """Sorted beginnings of the lines that begin with a syntax node."""
-        return self._lines({start for start, _ in self._nodes(self.document)} if self._nodes else ())
+        return self._lines({start for start, _ in self.nodes})
+
+    @cached_property
+    def nodes(self) -> Sequence[Range]:
+        """Syntax nodes of the document, which is parsed once for all its fragments."""
+        return self._middle_nodes(self.document) if self._middle_nodes else ()
 
     def _lines(self, places: Iterable[int]) -> list[int]:
         text = self.document.text
@@ -262,25 +271,17 @@ class _Measures:
         return self._measures[index]
 
     def text_of(self, document: Document) -> EncodedText:
-        return next(measure.text for measure in self._measures.values() if measure.document is document)
+        return self._of(document).text
+
+    def nodes_of(self, document: Document) -> Sequence[Range]:
+        return self._of(document).nodes
+
+    def _of(self, document: Document) -> _Measure:
+        return next(measure for measure in self._measures.values() if measure.document is document)
 
     def forget_before(self, index: int) -> None:
         for passed in [key for key in self._measures if key < index]:
             del self._measures[passed]
-
-
-class _Last:
-    """Syntax nodes of a document, which is parsed once for all its fragments."""
-
-    def __init__(self, middle_nodes: MiddleNodes) -> None:
-        self._middle_nodes = middle_nodes
-        self._document: Document | None = None
-        self._nodes: Sequence[Range] = ()
-
-    def __call__(self, document: Document) -> Sequence[Range]:
-        if document is not self._document:
-            self._document, self._nodes = document, self._middle_nodes(document)
-        return self._nodes
 
 
 def _greatest(places: list[int], first: int, last: int) -> int | None:

@@ -185,9 +185,10 @@ def test_a_document_is_parsed_once_however_many_fragments_it_has():
         parsed.append(file.path)
         return [(begin, begin + 10) for begin in begins]
 
-    examples = encoded_only(fitter(256, middle_nodes=nodes).fit([document(text)]))
-    assert len(examples) > 10
-    assert parsed == ["src/a.py"]
+    files = [document(text, path="a"), document(text, path="b")]
+    examples = encoded_only(fitter(256, middle_nodes=nodes).fit(files))
+    assert len(examples) > 20
+    assert parsed == ["a", "b"]
 
 
 @pytest.mark.parametrize(
