@@ -87,10 +87,18 @@ class Operation:
     Args:
         name: as in logs and tables.
         implementations: best first; the last is the reference.
+        examples: from a description to (arguments, options) of a typical call, made when asked for; `codegemma doctor`
+            shows what runs them here.
     """
 
-    def __init__(self, name: str, *implementations: Implementation):
+    def __init__(
+        self,
+        name: str,
+        *implementations: Implementation,
+        examples: Callable[[], Mapping[str, tuple[tuple[Any, ...], dict[str, Any]]]] = dict,
+    ):
         assert implementations[-1].name == REFERENCE
+        self.examples = examples
         self.name = name
         self.implementations = implementations
         OPERATIONS[name] = self
@@ -155,6 +163,36 @@ class Operation:
         if decision not in _logged:
             _logged.add(decision)
             _LOGGER.info("%s runs as %s%s.", self.name, choice.taken.name, reasons)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What runs one typical call of an operation on this machine.
+
+    Attributes:
+        operation: its name.
+        example: which call.
+        taken: the implementation's name.
+        refused: the better ones, with reasons.
+    """
+
+    operation: str
+    example: str
+    taken: str
+    refused: Mapping[str, str]
+
+
+def survey() -> list[Finding]:
+    """What runs each operation's examples on this machine's platform; operations that no module declared are missing."""
+    platform = this_platform()
+    found = []
+    for operation in OPERATIONS.values():
+        for example, (arguments, options) in operation.examples().items():
+            choice = operation.choose(platform, *arguments, **options)
+            found.append(
+                Finding(operation=operation.name, example=example, taken=choice.taken.name, refused=choice.refused)
+            )
+    return found
 
 
 def this_platform() -> str:

@@ -164,7 +164,9 @@ def gguf_files(config: CodeGemmaConfig, work: Path, kinds: set[str]) -> dict[str
     return files
 
 
-def measure(case: str, config: CodeGemmaConfig, arguments: argparse.Namespace, files: dict[str, Path]) -> dict[str, Any]:
+def measure(
+    case: str, config: CodeGemmaConfig, arguments: argparse.Namespace, files: dict[str, Path]
+) -> dict[str, Any]:
     """One of `OURS` beside its counterpart, round by round."""
     policy, kind = OURS[case]
     ours, read = Ours(config, policy), ReadBandwidth()
@@ -220,14 +222,20 @@ def environment(arguments: argparse.Namespace, config: CodeGemmaConfig) -> dict[
     """What the figures were measured with."""
     names = ("jax", "jaxlib", "keras", "numpy")
     cpu = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
         platform.processor(),
     )
     return {
         "date": datetime.date.today().isoformat(),
         "command": "python -m tests.benchmarks.cpu_speed " + " ".join(sys.argv[1:]),
         "device": f"{cpu}, {os.cpu_count()} cores, {platform.machine()}",
-        "kernels": f"{native.level()}, {native.thread_count()} threads" if native.absence() is None else native.absence(),
+        "kernels": f"{native.level()}, {native.thread_count()} threads"
+        if native.absence() is None
+        else native.absence(),
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in names},
         "layers": config.num_layers,
@@ -284,7 +292,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="rows of the batched decode; 0 for none")
     parser.add_argument("--llama-bench", type=Path, help="llama.cpp's llama-bench; without it, our side alone")
     parser.add_argument("--work", type=Path, default=Path("/tmp"), help="where GGUF files are written and kept")
-    parser.add_argument("--keras-hub", action="store_true", help="time KerasHub's bfloat16 too; it takes 50 s to compile")
+    parser.add_argument(
+        "--keras-hub", action="store_true", help="time KerasHub's bfloat16 too; it takes 50 s to compile"
+    )
     parser.add_argument("--write", action="store_true", help="write the table beside the kernels")
     arguments = parser.parse_args()
     generation.DRAFT_TOKENS = 0

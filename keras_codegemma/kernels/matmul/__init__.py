@@ -1,5 +1,8 @@
 """Activations times a bfloat16 or float32 weight, in float32: `matmul`."""
 
+import jax
+import jax.numpy as jnp
+
 from keras_codegemma.axes import Array, Float
 from keras_codegemma.kernels.dispatch import Implementation, Operation, anything, as_reference
 from keras_codegemma.kernels.matmul import native, plain, reference
@@ -12,6 +15,14 @@ OPERATION = Operation(
     Implementation(name="xla_cpu", platforms=("cpu",), supports=anything, run=plain.on_cpu),
     Implementation(name="xla", platforms=("tpu", "cuda", "rocm"), supports=anything, run=plain.anywhere),
     as_reference(reference.matmul),
+    examples=lambda: {
+        f"{dtype}_m{rows}_n16384_k2048": (
+            (jax.ShapeDtypeStruct((rows, 2048), dtype), jax.ShapeDtypeStruct((2048, 16_384), dtype)),
+            {"layout": "inputs_first"},
+        )
+        for dtype in (jnp.dtype(jnp.bfloat16), jnp.dtype(jnp.float32))
+        for rows in (1, 256)
+    },
 )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from keras_codegemma.axes import Array, Float
 from keras_codegemma.kernels.dispatch import Implementation, Operation, anything, as_reference
 from keras_codegemma.kernels.quantized_matmul import native, plain, reference
+from keras_codegemma.kernels.quantized_matmul.cases import EXAMPLES
 from keras_codegemma.kernels.quantized_matmul.weights import (
     DEFAULT_GROUP_SIZE,
     GROUP_SIZES,
@@ -35,6 +36,7 @@ OPERATION = Operation(
     Implementation(name="native", platforms=("cpu",), supports=native.supports, run=native.quantized_matmul),
     Implementation(name="xla", platforms=("cpu", "tpu", "cuda", "rocm"), supports=anything, run=plain.quantized_matmul),
     as_reference(reference.quantized_matmul),
+    examples=lambda: {case.name: case.arguments("bfloat16") for case in EXAMPLES},
 )
 
 

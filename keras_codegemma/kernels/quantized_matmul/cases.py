@@ -1,6 +1,12 @@
 """The shapes of quantized_matmul that tests and the benchmark share."""
 
 from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from keras_codegemma.kernels.quantized_matmul.weights import QuantizedWeight, quantized_shapes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +34,13 @@ class Case:
         """Made from the numbers."""
         group = f"g{self.group_size}" if self.group_size else ""
         return f"{self.weights}x{self.mode}{group}_m{self.rows}_n{self.outputs}_k{self.inputs}"
+
+    def arguments(self, dtype: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Shapes of the operation's arguments with activations of this dtype, and its options."""
+        data, scale = quantized_shapes((self.outputs, self.inputs), self.mode, self.group_size)
+        x = jax.ShapeDtypeStruct((self.rows, self.inputs), jnp.dtype(dtype))
+        weights = (QuantizedWeight(data=data, scale=scale),) * self.weights  # pyright: ignore[reportArgumentType]
+        return (x, weights), {"out_dtype": x.dtype}
 
 
 _MODES = (("int8", 0), ("int4", 32), ("int4", 128))
@@ -57,3 +70,5 @@ AWKWARD = (
     Case(rows=18, outputs=31, inputs=2177, mode="int8"),
 )
 TESTED = (*CUT, *AWKWARD)
+EXAMPLES = _cases((1, 256), ((16_384, 2048, 2),))
+"""Gate and up of 2B for one token, and for a part of a prompt."""
