@@ -15,6 +15,7 @@ from keras_codegemma.evaluation.babelcode import LANGUAGES
 from keras_codegemma.evaluation.commands import CommandJob, Ran
 from keras_codegemma.evaluation.execution import Executor, Outcome, PythonJob
 from keras_codegemma.evaluation.problems import Problem
+from keras_codegemma.evaluation.table import TASKS
 from keras_codegemma.evaluation.toolchains import Toolchains, find_toolchains
 from tests.evaluation.boxes import bubblewrap, executor, lone_executor, processes_below
 from tests.evaluation.record_compilers import DATA, MARKER, PROBLEM, VERDICTS, answers, short
@@ -152,6 +153,54 @@ def test_programs_that_lie_are_not_believed_and_leave_nothing(
         outcome = _run(lone_executor, toolchains, [(problem, answer)])[0]
         assert outcome.verdict in ("failed", "error"), (kind, outcome)
     assert len(processes_below()) == len(before)
+
+
+# An answer that compiles whatever the types are, and raises.
+STUBS = {
+    "C++": 'throw runtime_error("stub");\n}',
+    "CSharp": "throw new InvalidOperationException();\n    }\n",
+    "Go": 'panic("stub")\n}',
+    "Java": "throw new IllegalStateException();\n    }\n",
+    "Javascript": "throw new RangeError();\n}",
+    "Kotlin": "throw IllegalStateException()\n}",
+    "Rust": "panic!()\n}",
+}
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.parametrize("language", STUBS)
+def test_rows_that_no_answer_passes_are_those_listed(
+    executor: Executor, toolchains: Toolchains, data: Path, language: str
+) -> None:
+    problems = {problem.cluster: problem for problem in babelcode.load(data, subset="mbpp", language=language)}
+    known = list(babelcode.BROKEN_ROWS["Go"])
+    outcomes = _run(executor, toolchains, [(problems[row], STUBS[language]) for row in known])
+    if _is_missing(outcomes, language):
+        return
+    # In JavaScript all compile; the tests after the one that cannot be run are missing.
+    broken = {
+        row
+        for row, outcome in zip(known, outcomes, strict=True)
+        if outcome.verdict == "compile_error" or (language == "Javascript" and "missing" in outcome.detail)
+    }
+    assert broken == set(babelcode.BROKEN_ROWS[language])
+
+
+def test_ceilings_stand_in_the_tasks() -> None:
+    ceilings = {name: round(task.ceiling, 2) for name, task in TASKS.items() if name.startswith("babelcode-mbpp-")}
+    assert {name.removeprefix("babelcode-mbpp-"): ceiling for name, ceiling in ceilings.items()} == {
+        "cpp": 98.54,
+        "cs": 98.25,
+        "go": 98.25,
+        "java": 98.25,
+        "js": 99.12,
+        "kt": 98.25,
+        "py": 91.23,
+        "rs": 98.25,
+    }
+    assert all(TASKS[f"babelcode-humaneval-{ending}"].ceiling == 100.0 for ending in LANGUAGES.values())
+    assert TASKS["babelcode-mbpp-js"].notes.startswith("no answer passes in rows 626, 746, 755: its tests do not")
 
 
 @pytest.mark.shared
