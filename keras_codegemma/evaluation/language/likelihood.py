@@ -164,9 +164,9 @@ def padded_length(tokens: int) -> int:
 
 
 def padded_count(targets: int) -> int:
-    """The number of predicted positions that a row is padded to: powers of two, and multiples of 64 above.
+    """The number of predicted positions that a row is padded to: 4, 16, 64, and multiples of 64 above.
 
-    >>> [padded_count(targets) for targets in (1, 3, 64, 65)]
-    [1, 4, 64, 128]
+    >>> [padded_count(targets) for targets in (1, 5, 64, 65)]
+    [4, 16, 64, 128]
     """
-    return 1 << (targets - 1).bit_length() if targets <= PIECE else -(-targets // PIECE) * PIECE
+    return next((size for size in (4, 16) if targets <= size), -(-targets // PIECE) * PIECE)
