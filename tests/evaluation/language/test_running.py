@@ -13,7 +13,7 @@ import pytest
 
 import keras_codegemma as kcg
 from keras_codegemma.evaluation import language
-from keras_codegemma.evaluation.language import TASKS, answers, harness, likelihood
+from keras_codegemma.evaluation.language import TASKS, answers, harness, likelihood, model
 from keras_codegemma.evaluation.language.likelihood import Likelihoods
 from tests.evaluation.language import made_data
 from tests.evaluation.language.scripted import Scripted
@@ -59,7 +59,7 @@ def test_all_tasks_run_without_a_network_and_leave_readable_files(lm, data, tmp_
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr("keras_codegemma.evaluation.language.model.NEW_TOKENS", 6)
+    monkeypatch.setattr(model, "NEW_TOKENS", 6)
     before = dict(os.environ)
     found = run(lm, data, tmp_path, *TASKS)
     assert dict(os.environ) == before
@@ -167,7 +167,7 @@ def test_other_settings_in_the_same_folder_are_refused(lm, data, tmp_path, chang
 def test_another_model_or_harness_in_the_same_folder_is_refused(lm, data, tmp_path, monkeypatch):
     run(lm, data, tmp_path, "boolq")
     monkeypatch.setattr(harness, "version", lambda: "9.9.9")
-    monkeypatch.setattr("keras_codegemma.evaluation.language.model.fingerprint", lambda _: "another")
+    monkeypatch.setattr(model, "fingerprint", lambda _: "another")
     with pytest.raises(ValueError, match=r"model was '\w{64}' and is 'another'; harness was '.*' and is '9\.9\.9'"):
         run(lm, data, tmp_path, "winogrande")
 
