@@ -11,7 +11,6 @@ Recipes are the files in training/recipes/; `--set name=value` changes one. Exit
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,8 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     own, flags = (given[: given.index("--")], given[given.index("--") + 1 :]) if "--" in given else (given, [])
     options = _parser().parse_args(own)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)
     logging.getLogger("training").setLevel(logging.INFO)
+    # What fails in a step is said once, below; Beam would log it with every frame between.
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     try:
         recipe = recipes.with_settings(recipes.find(options.recipe), options.settings)
         if flags and options.command is not run_build:
@@ -69,7 +70,7 @@ def run_build(options: argparse.Namespace, recipe: recipes.CorpusRecipe) -> int:
 def run_verify(options: argparse.Namespace, recipe: recipes.CorpusRecipe) -> int:
     """Reads the corpus back."""
     job = _job(options, recipe)
-    job.begin()
+    job.look()
     found = verify(job)
     sys.stdout.write(
         f"{found.documents} documents of {found.size_bytes / 1e6:.1f} MB came back exactly from {found.examples} "
@@ -81,7 +82,7 @@ def run_verify(options: argparse.Namespace, recipe: recipes.CorpusRecipe) -> int
 def run_report(options: argparse.Namespace, recipe: recipes.CorpusRecipe) -> int:
     """Writes the report."""
     job = _job(options, recipe)
-    job.begin()
+    job.look()
     sys.stdout.write(_write_report(job))
     return 0
 
@@ -93,7 +94,7 @@ def run_inspect(options: argparse.Namespace, recipe: recipes.CorpusRecipe) -> in
     from training.corpus import inspection
 
     job = _job(options, recipe)
-    job.begin()
+    job.look()
     if options.row is not None:
         chosen = inspection.at(job.corpus, shard=options.shard, row=options.row)
     else:
@@ -127,11 +128,9 @@ def _job(options: argparse.Namespace, recipe: recipes.CorpusRecipe) -> Job:
 
 
 def _last_line(error: RuntimeError) -> str:
-    """The message of the step that failed; Beam puts tracebacks before it and its own remark behind."""
-    if os.environ.get("CORPUS_TRACEBACK"):
-        return str(error)
+    """The message of the step that failed; from another process Beam sends it behind a traceback."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    named = [line for line in lines if line.startswith(("training.", "ValueError", "OSError", "RuntimeError"))]
+    named = [line for line in lines if line.startswith("training.")]
     return (named or lines or ["the build failed"])[-1]
 
 

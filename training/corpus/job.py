@@ -69,22 +69,41 @@ class Job:
             raise ValueError(
                 f"A build needs sources; the recipe {self.recipe.name!r} names none. Give `--set sources=path,path`."
             )
+        description = _description(self.recipe)
         self.work.mkdir(parents=True, exist_ok=True)
         self.corpus.mkdir(exist_ok=True)
         store.sweep(self.work)
-        description = _description(self.recipe)
-        path = self.workdir / "build.json"
-        if path.exists():
-            found = differences(store.read_json(path), description)
-            if found:
-                raise OtherBuildError(
-                    f"{self.workdir} must be a new folder or one of the same build; it was begun with other values of "
-                    f"{', '.join(found)}. Name another folder, or delete this one."
-                )
+        if self._path.exists():
+            self._check(description)
         else:
-            store.write_json(path, description)
+            store.write_json(self._path, description)
         if self.recipe.decontamination.benchmarks and not self.benchmarks.exists():
             _read_benchmarks(self.recipe, self.benchmarks)
+
+    def look(self) -> None:
+        """Checks that the folder has this build, and changes nothing.
+
+        Raises:
+            OtherBuildError: another recipe, tokenizer or benchmark was used here.
+            FileNotFoundError: no build was begun here.
+        """
+        if not self._path.exists():
+            raise FileNotFoundError(
+                f"A build must have been begun in {self.workdir}; there is none. Build first, or check the folder."
+            )
+        self._check(_description(self.recipe))
+
+    @property
+    def _path(self) -> Path:
+        return self.workdir / "build.json"
+
+    def _check(self, description: dict[str, Any]) -> None:
+        found = differences(store.read_json(self._path), description)
+        if found:
+            raise OtherBuildError(
+                f"{self.workdir} must be a new folder or one of the same build; it was begun with other values of "
+                f"{', '.join(found)}. Name another folder, or give the same settings."
+            )
 
 
 def _description(recipe: CorpusRecipe) -> dict[str, Any]:
