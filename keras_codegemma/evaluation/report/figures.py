@@ -32,7 +32,7 @@ class Run:
         damaged: (file, line, reason) of lines that could not be read.
         timing: of timing.json, or None.
         language: results of the language tasks.
-        safety: summary of the safety figures, or None.
+        safety: summary of the safety figures, or the reason under "not_run", or None where nobody asked.
         repository: of repository.json, or None.
     """
 
@@ -76,7 +76,7 @@ def read(folder: str | os.PathLike[str]) -> Run:
         damaged=damaged,
         timing=timing.read(folder),
         language=_language(folder, left_out),
-        safety=safety.read(folder),
+        safety=safety.read(folder) or ({"not_run": left_out["safety"]} if "safety" in left_out else None),
         repository=records.read_json(folder / settings.REPOSITORY),
     )
     if not (run.problems or run.left_out or run.language or run.safety):

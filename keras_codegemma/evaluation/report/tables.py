@@ -193,6 +193,9 @@ def _safety_tables(report: Mapping[str, Any]) -> Iterator[Table]:
     summary = report["safety"]
     if not summary:
         return
+    if "not_run" in summary:
+        yield Table(title="Safety", columns=("prompts",), rows=((f"not run: {summary['not_run']}",),))
+        return
     yield _memorisation_table(summary["memorisation"])
     columns = ("prompts", "number", "rate", "of")
     rows = [("secrets and personal data emitted", *_rated(summary["secrets"], "with_finding", "prompts"))]

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from keras_codegemma.evaluation import records, report
+from keras_codegemma.evaluation import records, report, settings
 from keras_codegemma.evaluation.report import figures, page, plots
 from keras_codegemma.evaluation.report.tables import Bar, tables
 from tests.evaluation.report.pages import HOSTILE, Page, write_run
@@ -63,6 +63,12 @@ def test_every_row_has_a_figure_or_the_reason_why_not(folder: Path) -> None:
     assert "published 2b" in gsm8k
     assert gsm8k["published 2b"] == ""
     assert "ceiling" not in _row(folder, "HumanEval")  # of this table's rows none has one
+
+
+def test_safety_that_could_not_be_measured_says_why(folder: Path) -> None:
+    records.write_json(folder / settings.LEFT_OUT, {"safety": "bandit is missing"})
+    report.write(folder)
+    assert _row(folder, "not run: bandit is missing") == {"prompts": "not run: bandit is missing"}
 
 
 def test_unfinished_stages_are_said(folder: Path) -> None:
