@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lm_eval.api.model import LM
 
 OLDEST = (0, 4, 13)
+FORMULAS = {"sympy": "", "math-verify": "", "antlr4-python3-runtime": "4.11"}  # versions that the harness asks for
 SEED = 1234  # of the shots that are drawn: the default of the harness
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE", "TRANSFORMERS_OFFLINE")
 
@@ -41,6 +42,24 @@ def version() -> str:
             f"got {found}. Install it: pip install 'keras-codegemma[eval]'."
         )
     return found
+
+
+def check_formulas() -> None:
+    """Whether MATH's answers can be compared here.
+
+    Raises:
+        ImportError: what the harness compares formulas with is missing, or another version.
+    """
+    for name, begins in FORMULAS.items():
+        try:
+            found = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found = "none"
+        if found == "none" or not found.startswith(begins):
+            raise ImportError(
+                f"MATH needs {name} {begins or 'of any version'} to compare formulas; got {found}. "
+                "Install it: pip install 'keras-codegemma[eval]'."
+            )
 
 
 def score(model: "LM", task: LanguageTask, parts: Sequence[Part]) -> list[dict[str, Any]]:

@@ -51,12 +51,14 @@ def run(
         The results of these tasks, in the order asked for.
 
     Raises:
-        ImportError: lm-evaluation-harness is not installed.
+        ImportError: lm-evaluation-harness, or what it compares formulas with, is not installed.
         ValueError: an unknown task, a bad limit, a model without a preprocessor, or a folder that holds results of
             another model, other settings or other data.
     """
     _check(tasks, limit, batch_size)
     version = harness.version()
+    if "math" in tasks:
+        harness.check_formulas()
     from keras_codegemma.evaluation.language.likelihood import Likelihoods
     from keras_codegemma.evaluation.language.model import fingerprint
 

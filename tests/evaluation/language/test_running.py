@@ -206,6 +206,28 @@ def test_a_missing_or_old_harness_is_named_with_its_extra(lm, data, tmp_path, mo
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "found", "wanted"),
+    [("math-verify", None, "of any version"), ("antlr4-python3-runtime", "4.9.3", "4.11")],
+)
+def test_math_without_its_packages_is_refused_at_the_start(lm, data, tmp_path, monkeypatch, name, found, wanted):
+    real = importlib.metadata.version
+
+    def version(asked: str) -> str:
+        if asked == name and found is None:
+            raise importlib.metadata.PackageNotFoundError
+        return found if asked == name else real(asked)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    with pytest.raises(ImportError) as error:
+        run(lm, data, tmp_path, "boolq", "math")
+    assert str(error.value) == (
+        f"MATH needs {name} {wanted} to compare formulas; got {found or 'none'}. "
+        "Install it: pip install 'keras-codegemma[eval]'."
+    )
+    assert language.read(tmp_path) == {}
+
+
 def test_newer_versions_and_pre_releases_of_the_harness_are_taken(monkeypatch):
     for found in ("0.4.13", "0.5", "0.10.0", "1.0.0rc1", "0.4.14.dev0"):
         monkeypatch.setattr(importlib.metadata, "version", lambda _, found=found: found)
