@@ -146,8 +146,10 @@ def write_keras_hub(
     if quantization is None:
         tensors = [(key, entry.shape, dtypes[entry.path]) for key, entry in names.items()]
 
-        def read(key: str) -> np.ndarray:
+        def read_floats(key: str) -> np.ndarray:
             return weights(names[key].path, names[key].shape, dtypes[names[key].path])
+
+        read: Callable[[str], np.ndarray] = read_floats
     else:
         tensors = tensor_list(checkpoint.config, quantization, dtypes=dtypes)
         read = _quantized_reader(weights, names, dtypes)

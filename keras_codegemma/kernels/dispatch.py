@@ -183,7 +183,7 @@ class Finding:
 
 
 def survey() -> list[Finding]:
-    """What runs each operation's examples on this machine's platform; operations that no module declared are missing."""
+    """What runs each declared operation's examples on this machine's platform."""
     platform = this_platform()
     found = []
     for operation in OPERATIONS.values():

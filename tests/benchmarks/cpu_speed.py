@@ -6,7 +6,8 @@ Weights are noise. Every round times each side once, one after the other, beside
 medians over the rounds of the rounds' ratios: the machine's other load then falls on all sides alike. Drafts are off:
 every pass gives one token a row.
 
-llama.cpp comes from the source that the `llama-cpp-python` package ships on PyPI, and GGUF files from the `gguf` package:
+llama.cpp comes from the source that the `llama-cpp-python` package ships on PyPI, and GGUF files from
+the `gguf` package:
 
     pip install gguf && pip download --no-deps --no-binary llama-cpp-python llama-cpp-python
     tar xzf llama_cpp_python-*.tar.gz
@@ -171,14 +172,16 @@ def measure(
     policy, kind = OURS[case]
     ours, read = Ours(config, policy), ReadBandwidth()
     threads, steps = os.cpu_count() or 1, arguments.steps
-    ours.prefill_seconds(), ours.decode_seconds(1, 1)  # compile
+    ours.prefill_seconds()  # compile
+    ours.decode_seconds(1, 1)
     batch = arguments.batch
     if batch:
         ours.decode_seconds(batch, 1)
     hub = None
     if arguments.keras_hub and case == "int8":
         hub = KerasHub(config)
-        hub.seconds(1), hub.seconds(steps + 1)
+        hub.seconds(1)
+        hub.seconds(steps + 1)
     rounds: list[dict[str, float]] = []
     for _ in range(arguments.rounds):
         found = {"read_bytes": read(), "decode": 1 / ours.decode_seconds(1, steps)}
@@ -248,14 +251,16 @@ def table(document: dict[str, Any]) -> str:
     lines = [
         "# Decoding and prefilling on a CPU",
         "",
-        f"Gemma 2B's shape with {document['layers']} of its 18 layers, random weights, {document['prompt_tokens']} tokens "
-        f"of prompt. {document['device']}; kernels {document['kernels']}; {document['date']}; "
+        f"Gemma 2B's shape with {document['layers']} of its 18 layers, random weights, "
+        f"{document['prompt_tokens']} tokens of prompt. {document['device']}; kernels {document['kernels']}; "
+        f"{document['date']}; "
         + ", ".join(f"{name} {version}" for name, version in document["versions"].items())
         + ".",
         "",
         f"Written by `{document['command']}`. Medians over rounds; ratios are medians of each round's, with the range.",
         "",
-        "| | tokens/s | of read bandwidth | over llama.cpp | prefill tokens/s | over llama.cpp | batch over 1 | over KerasHub bfloat16 |",
+        "| | tokens/s | of read bandwidth | over llama.cpp | prefill tokens/s | over llama.cpp | batch over 1 "
+        "| over KerasHub bfloat16 |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in document["results"]:

@@ -39,7 +39,7 @@ def absence() -> str | None:
 
 def reload() -> None:
     """Looks for the library again, after it was built. One that is open stays."""
-    global _state
+    global _state  # noqa: PLW0603 (one library a process)
     with _lock:
         if _state is not None and _state.handle is None:
             _state = None
@@ -77,7 +77,7 @@ def limit_level(name: str | None) -> None:
 
 
 def _loaded() -> _State:
-    global _state
+    global _state  # noqa: PLW0603 (one library a process)
     with _lock:
         if _state is None:
             _state = _load(library_path())

@@ -60,10 +60,12 @@ def _call(
         for operand in (data, jnp.zeros((1,), jnp.float32) if scale is None else scale)
     ]
     shapes = [jax.ShapeDtypeStruct((x.shape[0], count), out_dtype) for count in outputs]
-    return jax.ffi.ffi_call(target, shapes, vmap_method="sequential")(
+    call = jax.ffi.ffi_call(target, shapes, vmap_method="sequential")
+    products = call(
         x,
         *operands,
         format=np.int64(_FORMATS[str(weights[0][0].dtype)]),
         group=np.int64(group),
         heads=np.int64(heads),
     )
+    return list(products)

@@ -71,7 +71,7 @@ def quantized_matmul(
             )
     rows = x.reshape(-1, x.shape[-1])
     dtype = jnp.dtype(out_dtype or x.dtype)
-    products = _quantized_matmul(dtype, implementation, rows, tuple(weights))
+    products: list[Array] = _quantized_matmul(dtype, implementation, rows, tuple(weights))
     return [product.reshape(*x.shape[:-1], -1) for product in products]
 
 
