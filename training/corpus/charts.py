@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-_ROW, _LABEL, _BAR, _VALUE = 22, 190, 420, 150
+_ROW, _LABEL, _BAR, _VALUE = 22, 300, 420, 150
 _COLOURS = ("#3f7cac", "#95b8d1", "#d95d39", "#7a9e7e", "#c9a227", "#7d5ba6", "#8d99ae", "#2a9d8f", "#b5838d")
 
 

@@ -41,6 +41,13 @@ def test_beam_builds_the_same_corpus_as_a_loop(built, tmp_path):
     assert made_corpus.contents(job.corpus) == made_corpus.contents(built.corpus)
 
 
+@pytest.mark.slow  # each process imports everything anew
+def test_two_processes_build_the_same_corpus(built, tmp_path):
+    job = elsewhere(built, tmp_path)
+    pipeline.run(job, ["--direct_num_workers=2", "--direct_running_mode=multi_processing"])
+    assert made_corpus.contents(job.corpus) == made_corpus.contents(built.corpus)
+
+
 def test_every_file_is_in_the_corpus_or_dropped_with_its_reason(built):
     counts = Ledger.from_json(read_manifest(built.corpus).counts["files"])
     counts.check()
