@@ -60,7 +60,10 @@ def diagnosis() -> dict[str, Any]:
         },
         "system": f"{platform.system()} {platform.machine()}",
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
-        "caches": {"all": str(cache), "programs": str(jax.config.read("jax_compilation_cache_dir") or "none")},
+        "caches": {
+            "all": str(cache),
+            "programs": str(jax.config.jax_compilation_cache_dir or "none"),  # pyright: ignore[reportAttributeAccessIssue]
+        },
         "native": {
             "library": str(native.library_path()),
             "absent": absence,
