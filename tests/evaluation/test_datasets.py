@@ -36,12 +36,6 @@ def test_the_files_of_every_task_have_a_source() -> None:
         assert source.licence
 
 
-def test_both_lists_of_hashes_agree() -> None:
-    for task in language.TASKS.values():
-        for name, (rows, sha256) in task.files.items():
-            assert (datasets.sources()[name].rows, datasets.sources()[name].sha256) == (rows, sha256)
-
-
 @pytest.mark.shared
 def test_the_files_hold_the_rows_that_are_listed(shared_dir: Path) -> None:
     for name, source in datasets.sources().items():

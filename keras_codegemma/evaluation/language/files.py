@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from keras_codegemma.evaluation.datasets import sources
 from keras_codegemma.evaluation.language.rows import Part, Row
 from keras_codegemma.evaluation.language.tasks import LanguageTask
 
@@ -23,7 +24,7 @@ class Data:
 
     Attributes:
         parts: the problems.
-        hashes: sha256 of each file.
+        hashes: sha256 of the contents of each file; other builds of zlib compress them to other bytes.
         other: whether a file is not the pinned one.
     """
 
@@ -48,35 +49,38 @@ def load(task: LanguageTask, folder: str | os.PathLike[str], *, allow_other_data
     Raises:
         UnusableDataError: a file is missing, is another one, cannot be read, or lacks a field.
     """
-    contents = {name: _bytes(folder, name) for name in task.files}
+    contents = {name: _contents(folder, name) for name in task.files}
     found = _hashes(contents)
-    changed = [name for name, (_, expected) in task.files.items() if found[name] != expected]
+    pinned = {name: sources()[name].content_sha256 for name in task.files}
+    changed = [name for name in task.files if found[name] != pinned[name]]
     if changed and not allow_other_data:
         name = changed[0]
         raise UnusableDataError(
-            f"{name} must have the sha256 {task.files[name][1]}; the file in {folder} has {found[name]}. "
+            f"The contents of {name} must have the sha256 {pinned[name]}; those in {folder} have {found[name]}. "
             "Fetch it again, or allow other data (allow_other_data): its figures are then those of another benchmark."
         )
     return Data(parts=_parts(task, contents), hashes=found, other=bool(changed))
 
 
 def hashes(task: LanguageTask, folder: str | os.PathLike[str]) -> dict[str, str]:
-    """The sha256 of each of a task's files.
+    """The sha256 of what is in each of a task's files.
 
     Raises:
         UnusableDataError: one cannot be read.
     """
-    return _hashes({name: _bytes(folder, name) for name in task.files})
+    return _hashes({name: _contents(folder, name) for name in task.files})
 
 
 def _hashes(contents: Mapping[str, bytes]) -> dict[str, str]:
     return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
 
 
-def _bytes(folder: str | os.PathLike[str], name: str) -> bytes:
+def _contents(folder: str | os.PathLike[str], name: str) -> bytes:
     path = Path(folder, name)
     try:
-        return path.read_bytes()
+        return gzip.decompress(path.read_bytes())
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise _unreadable(name, error) from error
     except OSError as error:
         raise UnusableDataError(
             f"The benchmark file {name} must lie in the data folder; {path} cannot be read ({error.strerror}). "
@@ -102,9 +106,10 @@ def _parts(task: LanguageTask, contents: Mapping[str, bytes]) -> list[Part]:
 
 def _rows(name: str, content: bytes) -> list[Row]:
     try:
-        lines = gzip.decompress(content).decode("utf-8").split("\n")
-        return [json.loads(line) for line in lines if line.strip()]
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise UnusableDataError(
-            f"{name} must be gzipped JSON Lines; it cannot be read ({error}). Fetch it again."
-        ) from error
+        return [json.loads(line) for line in content.decode("utf-8").split("\n") if line.strip()]
+    except ValueError as error:
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: Exception) -> UnusableDataError:
+    return UnusableDataError(f"{name} must be gzipped JSON Lines; it cannot be read ({error}). Fetch it again.")

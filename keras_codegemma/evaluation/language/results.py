@@ -42,7 +42,7 @@ class Result:
         tokens_left_out: the most that one prompt lost.
         subjects: of MMLU, the figure and number of problems of each.
         harness: version of lm-evaluation-harness.
-        files: sha256 of each benchmark file.
+        files: sha256 of the contents of each benchmark file.
         other_data: whether one of them is not the pinned one.
         seconds: that the model took.
         deviation: what differs from the harness' own task.

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from keras_codegemma.evaluation.datasets import sources
 from keras_codegemma.evaluation.language import TASKS, files, harness, rows
 from keras_codegemma.evaluation.language.results import figure
 from tests.evaluation.language import made_data
@@ -205,8 +206,7 @@ def written(request: Any, loaded: files.Data) -> str:
 @pytest.mark.parametrize("task", TASKS)
 def test_on_the_real_files_right_answers_score_all_and_wrong_ones_nothing(task, shared_dir):
     loaded = files.load(TASKS[task], shared_dir / "eval_data", allow_other_data=False)
-    counts = [count for count, _ in TASKS[task].files.values()]
-    assert loaded.available == counts[0] - (rows.HELD_OUT if task == "triviaqa" else 0)
+    assert loaded.available == sources()[TASKS[task].files[0]].rows - (rows.HELD_OUT if task == "triviaqa" else 0)
     parts = rows.limited(loaded.parts, 12)
     right = harness.score(
         Scripted(likelihood=oracle, text=lambda request: written(request, loaded)), TASKS[task], parts
