@@ -127,6 +127,13 @@ def to_batches(
     return _from_iterable(x, y, sample_weight, preprocess=preprocess, batch_size=size)
 
 
+def is_stream(data: Any) -> bool:
+    """Whether data come in an order that Keras cannot change: all but arrays and `PyDataset`s of known length."""
+    if isinstance(data, keras.utils.PyDataset):
+        return data.num_batches is None
+    return not (isinstance(data, Mapping) or _is_number_array(data))
+
+
 def is_example(value: Any) -> bool:
     """Whether a value is one raw example: a text, a (prefix, suffix, middle) triple of texts, or a chat."""
     if isinstance(value, (str, bytes)):

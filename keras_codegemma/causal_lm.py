@@ -350,6 +350,7 @@ class CodeGemmaCausalLM(keras.Model):
             x: a list of texts, (prefix, suffix, middle) triples or chats; a dict of arrays; or a generator, tf.data,
                 Grain or other iterable of examples, of lists of them, or of batches of arrays.
             y: labels int32 [B, T], for arrays.
+            shuffle: whether lists and arrays come in a new order each epoch; streams keep their own.
             sample_weight: a number per example, for lists of examples; [B, T], for arrays.
             validation_data: (x,), (x, y) or (x, y, sample_weight) of any of these kinds, or such data itself.
         """
@@ -369,8 +370,8 @@ class CodeGemmaCausalLM(keras.Model):
             callbacks=callbacks,
             validation_split=validation_split,
             validation_data=validation_data,
-            # Examples are already in an order of their own.
-            shuffle=shuffle and not ready,
+            # Examples and streams have an order of their own; Keras warns of its own default where it cannot shuffle.
+            shuffle=shuffle and not ready and not batches.is_stream(data),
             class_weight=class_weight,
             **arrays,
             **options,
@@ -494,7 +495,7 @@ class CodeGemmaCausalLM(keras.Model):
     def _validation(self, data, batch_size):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data) if isinstance(data, tuple) else (data, None, None)
         converted, ready = self._batches(x, y, weight, batch_size=batch_size, shuffle=False)
-        return converted if ready else data
+        return converted if ready or not isinstance(data, tuple) else data
 
 
 def _default_metrics() -> list[keras.metrics.Metric]:

@@ -76,10 +76,28 @@ def test_every_kind_of_data_gives_the_same_first_loss():
         lm = fresh()
         lm.compile(optimizer=keras.optimizers.SGD(0.0))
         y, weight = options.pop("y", None), options.pop("sample_weight", None)
-        results[kind] = losses(lm.fit(data, y, sample_weight=weight, shuffle=False, verbose=0, **options))[0]
+        results[kind] = losses(
+            lm.fit(data, y, sample_weight=weight, shuffle=kind not in ("list", "arrays"), verbose=0, **options)
+        )[0]
     expected = results["arrays"]
     for kind, loss in results.items():
         assert loss == pytest.approx(expected, rel=tolerance("loss", "float32")), kind
+
+
+def test_streams_of_arrays_validate_whole():
+    lm = fresh()
+    features, labels, weights = lm.preprocessor(TEXTS)
+    lm.compile(optimizer=keras.optimizers.SGD(0.0))
+
+    def stream():
+        return iter(
+            [(features, labels, weights), ({**features, "token_ids": features["token_ids"] * 0}, labels, weights)]
+        )
+
+    expected = [lm.evaluate(*part[:2], sample_weight=part[2], verbose=0, return_dict=True)["loss"] for part in stream()]
+    history = lm.fit(stream(), steps_per_epoch=2, validation_data=stream(), validation_steps=2, verbose=0).history
+    assert history["val_loss"][0] == pytest.approx(np.mean(expected), rel=tolerance("loss", "float32"))
+    assert history["loss"][0] == pytest.approx(np.mean(expected), rel=tolerance("loss", "float32"))
 
 
 @pytest.mark.tensorflow

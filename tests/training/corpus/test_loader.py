@@ -327,8 +327,7 @@ def test_fit_takes_a_loader_as_it_is(numbered: Path):
     lm = kcg.CodeGemmaCausalLM(random_backbone(CONFIGS["multi_query"]))
     lm.compile(optimizer=keras.optimizers.SGD(0.0))
     loader = make_loader(numbered, batch_size=6, seed=0, epochs=2, vocabulary_size=320)
-    # Keras warns that it does not shuffle what comes in batches.
-    losses = lm.fit(loader, steps_per_epoch=4, epochs=2, shuffle=False, verbose=0).history["loss"]
+    losses = lm.fit(loader, steps_per_epoch=4, epochs=2, verbose=0).history["loss"]
     batches = list(make_loader(numbered, batch_size=6, seed=0, epochs=2))
     assert len(batches) == 8
     for epoch, loss in enumerate(losses):
