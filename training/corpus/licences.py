@@ -1,18 +1,18 @@
 """The SPDX expression of a repository, from its own metadata and licence texts, and whether a list allows it.
 
 What is declared (`licence_metadata`) and what the licence files say (`licence_texts`) must agree: a text that the
-declaration does not name is added to it with AND, so that a GPL text beside a declared MIT is not overlooked. What
-is not understood is None, never a guess.
+declaration does not name is added to it with AND, so that a GPL text beside a declared MIT is not overlooked; so is
+what `debian/copyright` says of files in general. What is not understood is None, never a guess.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any
 
 from license_expression import ExpressionError, LicenseSymbol, LicenseWithExceptionSymbol, get_spdx_licensing
 
-from training.corpus import licence_metadata, licence_texts
+from training.corpus import debian_copyright, licence_metadata, licence_texts
 
 METADATA_BYTES = 1 << 18
 """A file of metadata above this size is not read for its licence."""
@@ -35,7 +35,7 @@ _COMMENT_ENDS = re.compile(r"(\*/|-->|--%>|#\}|[\"'])+\s*$")
 
 def is_metadata(path: str) -> bool:
     """Whether a path below a repository's root may name its licence."""
-    return licence_metadata.is_metadata(path) or licence_texts.is_licence_file(path)
+    return path == debian_copyright.PATH or licence_metadata.is_metadata(path) or licence_texts.is_licence_file(path)
 
 
 def of_repository(files: Mapping[str, bytes]) -> str | None:
@@ -47,6 +47,8 @@ def of_repository(files: Mapping[str, bytes]) -> str | None:
     texts = {path: data.decode("utf-8", "replace") for path, data in sorted(files.items())}
     declared = _first_declared(texts)
     found = licence_texts.of_files(texts)
+    if (surveyed := _surveyed(texts)) is not None:
+        declared = surveyed if declared is None else _both(declared, surveyed)
     if declared is None:
         return " AND ".join(sorted(found)) or None if licence_texts.all_recognised(texts) else None
     named = {_base(symbol) for symbol in _symbols(declared)}
@@ -59,6 +61,47 @@ def _first_declared(texts: Mapping[str, str]) -> str | None:
         if (expression := normalised(statement)) is not None:
             return expression
     return None
+
+
+def of_paths(files: Mapping[str, bytes]) -> Callable[[str], str | None] | None:
+    """The licences that `debian/copyright` gives for parts of a repository; None where there are none.
+
+    Args:
+        files: contents by path, as for `of_repository`.
+
+    Returns:
+        A function from a path to the licence of that file alone, None where it is not understood. A path that only
+        the paragraph for all files matches, or none, has the repository's licence, as `of_repository` gave it.
+    """
+    paragraphs = _paragraphs({path: data.decode("utf-8", "replace") for path, data in files.items()})
+    special = [paragraph for paragraph in paragraphs if paragraph.patterns != ("*",)]
+    if not special:
+        return None
+    whole = of_repository(files)
+
+    @lru_cache(maxsize=4096)
+    def licence_of(path: str) -> str | None:
+        last = next((paragraph for paragraph in reversed(paragraphs) if paragraph.matches(path)), None)
+        return whole if last is None or last.patterns == ("*",) else normalised(last.licence)
+
+    return licence_of
+
+
+def _paragraphs(texts: Mapping[str, str]) -> tuple[debian_copyright.Paragraph, ...]:
+    return debian_copyright.paragraphs(texts.get(debian_copyright.PATH, ""))
+
+
+def _surveyed(texts: Mapping[str, str]) -> str | None:
+    """What `debian/copyright` says of all files."""
+    general = [paragraph for paragraph in _paragraphs(texts) if paragraph.patterns == ("*",)]
+    return normalised(general[-1].licence) if general else None
+
+
+def _both(declared: str, surveyed: str) -> str | None:
+    """Two statements of one repository's licence: both hold, unless they name the same."""
+    if {_base(name) for name in _symbols(declared)} == {_base(name) for name in _symbols(surveyed)}:
+        return declared
+    return normalised(f"({declared}) AND ({surveyed})")
 
 
 def of_file(text: str, *, repository: str | None) -> str | None:

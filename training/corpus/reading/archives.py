@@ -62,6 +62,7 @@ def read(
         repository=repository or f"archive:{path.name}",
         revision=revision or file_hash(path),
         licence=licence or licences.of_repository(survey.metadata),
+        licence_of=None if licence else licences.of_paths(survey.metadata),
     )
     count = 0
     try:

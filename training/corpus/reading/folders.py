@@ -40,9 +40,13 @@ def read(
     repository = repository or f"folder:{folder.resolve().name}"
     if (folder / ".git").exists():
         return git.read(folder, repository=repository, revision=revision, licence=licence, limits=limits)
-    if licence is None:
-        licence = licences.of_repository(_metadata(folder))
-    origin = Origin(repository=repository, revision=revision or "unversioned", licence=licence)
+    metadata = _metadata(folder) if licence is None else {}
+    origin = Origin(
+        repository=repository,
+        revision=revision or "unversioned",
+        licence=licence or licences.of_repository(metadata),
+        licence_of=licences.of_paths(metadata),
+    )
     return _or_empty(_walk(folder, origin=origin, limits=limits), origin=origin)
 
 
@@ -57,7 +61,7 @@ def _or_empty(items: Iterator[RawFile | Dropped], *, origin: Origin) -> Iterator
 
 def _metadata(folder: Path) -> dict[str, bytes]:
     found = {}
-    for path in sorted(folder.glob("*")) + sorted(folder.glob("LICENSES/*")):
+    for path in sorted(folder.glob("*")) + sorted(folder.glob("LICENSES/*")) + [folder / "debian" / "copyright"]:
         name = path.relative_to(folder).as_posix()
         if not licences.is_metadata(name) or path.is_symlink() or not path.is_file():
             continue

@@ -44,8 +44,13 @@ def read(
             return
         entries = list(_entries(_run(folder, "ls-tree", "-r", "-z", "--long", "--full-tree", commit)))
         with _Objects.of(folder) as objects:
-            licence = licence or licences.of_repository(_metadata(entries, objects))
-            origin = Origin(repository=repository, revision=revision or commit, licence=licence)
+            metadata = {} if licence else _metadata(entries, objects)
+            origin = Origin(
+                repository=repository,
+                revision=revision or commit,
+                licence=licence or licences.of_repository(metadata),
+                licence_of=licences.of_paths(metadata),
+            )
             for entry in entries:
                 yield _file(entry, objects=objects, origin=origin, limits=limits)
         if not entries:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,11 +44,13 @@ class Origin:
         repository: as in `RawFile`.
         revision: as in `RawFile`.
         licence: as in `RawFile`.
+        licence_of: the licence of each path where they differ (`licences.of_paths`); `licence` for all if None.
     """
 
     repository: str
     revision: str
     licence: str | None = None
+    licence_of: Callable[[str], str | None] | None = None
 
     def file(self, path: str, data: bytes, *, language: str | None = None) -> RawFile:
         """A file that was read."""
@@ -55,7 +58,7 @@ class Origin:
             repository=self.repository,
             path=path,
             revision=self.revision,
-            licence=self.licence,
+            licence=self._licence(path),
             data=data,
             language=language,
         )
@@ -67,12 +70,15 @@ class Origin:
             repository=self.repository,
             path=path,
             language=language_of(path),
-            licence=self.licence,
+            licence=self._licence(path),
             size_bytes=size_bytes,
             stage="read",
             reason=reason,
             detail=detail,
         )
+
+    def _licence(self, path: str) -> str | None:
+        return self.licence_of(path) if self.licence_of else self.licence
 
 
 class UnsafeNameError(ValueError):
