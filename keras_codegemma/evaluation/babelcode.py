@@ -12,8 +12,8 @@ Deviations, all of them:
   and run by two commands, so that compile errors are told from run-time errors, and JavaScript's syntax is checked
   first.
 - Limits are the row's seconds of processor time, and of the clock three times that, for compiling and running each.
-- Result lines carry a marker drawn for each run, so that a program that prints such lines is not believed
-  (`commands` says what that does not stop); Python's tests run in a process of their own (`in_box`).
+- Result lines carry a marker and words drawn for each run, so that a program that prints or changes such lines is not
+  believed (`commands` says what that does not stop); Python's tests run in a process of their own (`in_box`).
 - A language without a toolchain is an error, never a zero.
 
 C# and JavaScript compare JSON texts, so that a map with its entries in another order than the data's fails.
@@ -155,8 +155,13 @@ def job(problem: Problem, completion: str, toolchains: Toolchains) -> CommandJob
             "(`keras_codegemma.evaluation.toolchains` says which)"
         )
         return Outcome(verdict="toolchain_missing", detail=detail, seconds=0.0)
-    marker = f"TEST-{secrets.token_hex(8)}-"
-    source = problem.before.replace("TEST-", marker) + problem.cut(completion) + problem.after.replace("TEST-", marker)
+    # Both words look alike, so that neither says of itself which it is.
+    marker, passed, failed = f"TEST-{secrets.token_hex(8)}-", f"P{secrets.token_hex(8)}", f"P{secrets.token_hex(8)}"
+
+    def secret(tests: str) -> str:
+        return tests.replace("TEST-", marker).replace('"PASSED"', f'"{passed}"').replace('"FAILED"', f'"{failed}"')
+
+    source = secret(problem.before) + problem.cut(completion) + secret(problem.after)
     names = {"{main}": _main_class(source), "{file}": toolchain.file}
     limits = Limits(
         cpu_seconds=problem.seconds,
@@ -170,6 +175,8 @@ def job(problem: Problem, completion: str, toolchains: Toolchains) -> CommandJob
         compile=None if toolchain.compile is None else _fill(toolchain.compile, names),
         run=_fill(toolchain.run, names),
         marker=marker,
+        passed=passed,
+        failed=failed,
         test_ids=problem.printed_ids or (),
         limits=limits,
         compile_limits=dataclasses.replace(limits, memory_bytes=toolchain.compile_memory_bytes),

@@ -2,13 +2,15 @@
 
 In BabelCode's format program and tests are one program, which knows the expected values and says itself what passed.
 What is done about programs that lie: each run draws a marker, which stands in the test code alone and must begin the
-lines of results; the sources are deleted before the run; every test must be reported exactly once; the program must
-end with status 0. So lines printed by heart, an early exit and a look at the source are no passes. What is not
-stopped, and is inherent in the format: a program that digs the marker out of what it was compiled to (its machine
-code, its class files, the text of JavaScript's functions) or out of its own memory. Python's tests run in a process
-of their own (`in_box`) and have no such gap.
+lines of results, and the two words for passed and failed; the sources are deleted before the run; every test must be
+reported exactly once; the program must end with status 0. So lines printed by heart, an early exit, a look at the
+source, and printing redirected to turn every FAILED into PASSED are no passes. What is not stopped, and is inherent in
+the format: a program that digs marker and words out of what it was compiled to (its machine code, its class files, the
+text of JavaScript's functions) or out of its own memory, or one that redirects printing, answers one test rightly and
+repeats its word for the others. Python's tests run in a process of their own (`in_box`) and have no such gap.
 """
 
+import dataclasses
 import os
 import selectors
 import shutil
@@ -26,7 +28,7 @@ from keras_codegemma.evaluation.sandbox import Limits, Sandbox
 class CommandJob:
     """A program in files, with the commands that compile and run it.
 
-    The program prints `<marker><id>...PASSED` for each test.
+    The program prints `<marker><id>...<passed>` for each test.
 
     Attributes:
         files: name -> text; written into a folder of the box.
@@ -34,6 +36,8 @@ class CommandJob:
         run: a command; must end with status 0.
         marker: what the lines of results begin with.
         test_ids: all of them must have passed.
+        passed: the word for it.
+        failed: the word for a wrong result.
         limits: of the run; `compile_limits` of the compilation.
         read_only: folders of the toolchain.
         environment: variables of both commands.
@@ -47,6 +51,8 @@ class CommandJob:
     test_ids: tuple[str, ...]
     limits: Limits
     compile_limits: Limits
+    passed: str = "PASSED"
+    failed: str = "FAILED"
     read_only: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     copy_of: Path | None = None
@@ -71,6 +77,8 @@ def run_commands(sandbox: Sandbox, job: CommandJob) -> Outcome:
     """Compiles and runs a program, each in a box of its own, and judges what it printed."""
     start = time.monotonic()
     compiled, ran = run_raw(sandbox, job)
+    if ran is not None:
+        ran = dataclasses.replace(ran, output=_in_plain_words(ran.output, job))
     verdict, detail = judge(compiled, ran, marker=job.marker, test_ids=job.test_ids)
     return Outcome(verdict=verdict, detail=detail, seconds=time.monotonic() - start)
 
@@ -92,6 +100,13 @@ def run_raw(sandbox: Sandbox, job: CommandJob) -> tuple[Ran | None, Ran | None]:
             for file in job.files:
                 (folder / file).unlink()
         return compiled, _run_command(sandbox, job, job.run, job.limits, folder)
+
+
+def _in_plain_words(output: str, job: CommandJob) -> str:
+    """The program's output with PASSED and FAILED for the job's own words, and neither where it printed them itself."""
+    if job.passed != "PASSED":
+        output = output.replace("PASSED", "FORGED").replace("FAILED", "FORGED")
+    return output.replace(job.passed, "PASSED").replace(job.failed, "FAILED")
 
 
 def judge(compiled: Ran | None, ran: Ran | None, *, marker: str, test_ids: Iterable[str]) -> tuple[str, str]:

@@ -52,8 +52,7 @@ def record(box: Bubblewrap, problem: Problem, toolchains: Toolchains) -> dict:
         answer = written["right"][PROBLEM] if kind == "right" else written[kind]
         job = babelcode.job(problem, "\n" + answer, toolchains)
         assert isinstance(job, CommandJob)
-        files = {name: text.replace(job.marker, MARKER) for name, text in job.files.items()}
-        job = dataclasses.replace(short(job) if kind == "hangs" else job, files=files, marker=MARKER)
+        job = dataclasses.replace(short(job) if kind == "hangs" else job, files=_plain(job), marker=MARKER)
         compiled, ran = commands.run_raw(box, job)
         runs[kind] = {"compiled": _shown(compiled), "ran": _shown(ran)}
     toolchain = toolchains[problem.language]
@@ -67,6 +66,15 @@ def record(box: Bubblewrap, problem: Problem, toolchains: Toolchains) -> dict:
         "test_ids": list(problem.printed_ids or ()),
         "runs": runs,
     }
+
+
+def _plain(job: CommandJob) -> dict[str, str]:
+    """The sources with a fixed marker and the benchmark's own words."""
+    words = {job.marker: MARKER, job.passed: "PASSED", job.failed: "FAILED"}
+    files = dict(job.files)
+    for drawn, fixed in words.items():
+        files = {name: text.replace(drawn, fixed) for name, text in files.items()}
+    return files
 
 
 def _shown(ran: Ran | None) -> dict | None:

@@ -208,7 +208,8 @@ def test_what_the_marker_does_not_stop_is_as_documented(executor: Executor, tool
     """Functions of JavaScript know their text; should this fail one day, `commands` has to say so."""
     answer = (
         "    const marker = main.toString().match(/TEST-[0-9a-f]+-/)[0];\n"
-        "    for (let i = 0; i < 4; i++) console.log(`${marker}${i}...PASSED`);\n    process.exit(0);\n}"
+        '    const passed = driver.toString().match(/"(P[0-9a-f]+)"/)[1];\n'
+        "    for (let i = 0; i < 4; i++) console.log(`${marker}${i}...${passed}`);\n    process.exit(0);\n}"
     )
     outcomes = _run(executor, toolchains, [(_problems(data, "Javascript")[PROBLEM], answer)])
     if not _is_missing(outcomes, "Javascript"):
@@ -243,4 +244,4 @@ def test_every_language_has_the_same_kinds_of_answers() -> None:
         written = answers(language)
         assert {"wrong", "broken", "raises", "hangs", "right", "hostile"} == written.keys()
         assert list(written["right"]) == ["13", "28", "35", "48", "111"]
-        assert {"prints", "leaves"} <= written["hostile"].keys() <= {"prints", "leaves", "reads"}
+        assert {"prints", "leaves"} <= written["hostile"].keys() <= {"prints", "leaves", "reads", "rewrites"}
