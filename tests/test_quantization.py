@@ -49,7 +49,7 @@ def config_of(mode: str) -> dict:
 @pytest.mark.parametrize("mode", MODES)
 def test_quantising_in_place_and_while_building_give_the_same_model(mode, dtype):
     floats, built = model(dtype), model(f"{mode}_from_{dtype}")
-    expected = np.asarray(floats(IDS), np.float32)
+    expected = np.asarray(model("float32")(IDS))  # not those of bfloat16, whose own rounding is no error of quantising
     floats.quantize(**config_of(mode))
     assert floats.backbone.quantization == built.backbone.quantization == Quantization.of(mode)
     result = np.asarray(built(IDS))
