@@ -21,11 +21,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from training.corpus import recipe as recipes
+from training import recipes
 from training.corpus import report
 from training.corpus.clock import peak_memory_bytes
 from training.corpus.job import Job
-from training.corpus.recipe import Source
+from training.corpus.recipe import CorpusRecipe, Source
+from training.settings import with_settings
 
 TINY = Path(__file__).parents[2] / "presets/code_gemma_tiny/assets/tokenizer/vocabulary.spm"
 ENGINES = ("loop", "beam")
@@ -36,7 +37,7 @@ def build(engine: str, sources: list[Path], workdir: Path, settings: list[str]) 
     from training.corpus import pipeline
     from training.corpus.steps import run_in_loop
 
-    recipe = recipes.with_settings(recipes.find("own_repositories"), settings)
+    recipe = with_settings(recipes.find("own_repositories", CorpusRecipe), settings)
     recipe = replace(recipe, sources=tuple(Source(kind="path", name=str(path)) for path in sources))
     job = Job(recipe=recipe, workdir=workdir, sources=workdir)
     started = time.process_time()

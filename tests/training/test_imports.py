@@ -58,7 +58,7 @@ def problems(module: str, source: str) -> list[str]:
                 found.append(f"{module}:{item.line} imports {item.name}; only fim and tokenizer are without Keras.")
             if part == "tokenizer" and module in WITHOUT_TOKENIZER:
                 found.append(f"{module}:{item.line} imports the tokenizer; {module} works on text alone.")
-        if root == "training" and rest[:1] != ["corpus"] and item.name != "training.recipes":
+        if root == "training" and rest[:1] not in (["corpus"], ["recipes"], ["settings"]):
             found.append(f"{module}:{item.line} imports {item.name}; the corpus stands below the rest of training.")
     return found
 
@@ -119,6 +119,7 @@ def test_the_checker_finds(module, source, expected):
         ("job", "def f():\n    from keras_codegemma import presets"),
         ("infill", "from keras_codegemma import fim"),
         ("recipe", "from training import recipes"),
+        ("job", "from training.settings import as_json"),
         ("pipeline", "import apache_beam as beam"),
     ],
 )

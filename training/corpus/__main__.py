@@ -15,12 +15,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.corpus import recipe as recipes
+from training import recipes
 from training.corpus import store
 from training.corpus.fetching import FetchError, fetch
 from training.corpus.job import Job, OtherBuildError, tokenizer_of
 from training.corpus.ledger import ConservationError
+from training.corpus.recipe import CorpusRecipe
 from training.corpus.verification import CorpusDiffersError, verify
+from training.settings import with_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What fails in a step is said once, below; Beam would log it with every frame between.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     try:
-        recipe = recipes.with_settings(recipes.find(options.recipe), options.settings)
+        recipe = with_settings(recipes.find(options.recipe, CorpusRecipe), options.settings)
         if flags and options.command is not run_build:
             raise ValueError(f"Flags after -- are Beam's and go with build; got {' '.join(flags)}. Leave them out.")
     except ValueError as error:
@@ -50,14 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def run_fetch(options: argparse.Namespace, recipe: recipes.CorpusRecipe) -> int:
+def run_fetch(options: argparse.Namespace, recipe: CorpusRecipe) -> int:
     """Brings packages."""
     count = fetch(recipe.sources, options.to)
     sys.stdout.write(f"{count} packages fetched into {options.to}\n")
     return 0
 
 
-def run_build(options: argparse.Namespace, recipe: recipes.CorpusRecipe) -> int:
+def run_build(options: argparse.Namespace, recipe: CorpusRecipe) -> int:
     """Makes the corpus, and its report."""
     from training.corpus import pipeline
 
@@ -67,7 +69,7 @@ def run_build(options: argparse.Namespace, recipe: recipes.CorpusRecipe) -> int:
     return 0
 
 
-def run_verify(options: argparse.Namespace, recipe: recipes.CorpusRecipe) -> int:
+def run_verify(options: argparse.Namespace, recipe: CorpusRecipe) -> int:
     """Reads the corpus back."""
     job = _job(options, recipe)
     job.look()
@@ -79,7 +81,7 @@ def run_verify(options: argparse.Namespace, recipe: recipes.CorpusRecipe) -> int
     return 0
 
 
-def run_report(options: argparse.Namespace, recipe: recipes.CorpusRecipe) -> int:
+def run_report(options: argparse.Namespace, recipe: CorpusRecipe) -> int:
     """Writes the report."""
     job = _job(options, recipe)
     job.look()
@@ -87,7 +89,7 @@ def run_report(options: argparse.Namespace, recipe: recipes.CorpusRecipe) -> int
     return 0
 
 
-def run_inspect(options: argparse.Namespace, recipe: recipes.CorpusRecipe) -> int:
+def run_inspect(options: argparse.Namespace, recipe: CorpusRecipe) -> int:
     """Prints examples."""
     from rich.console import Console
 
@@ -122,7 +124,7 @@ def _write_report(job: Job) -> str:
     )
 
 
-def _job(options: argparse.Namespace, recipe: recipes.CorpusRecipe) -> Job:
+def _job(options: argparse.Namespace, recipe: CorpusRecipe) -> Job:
     workdir = options.workdir.resolve()
     return Job(recipe=recipe, workdir=workdir, sources=(options.sources or workdir / "sources").resolve())
 
@@ -148,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=(function.__doc__ or "").rstrip("."))
         command.set_defaults(command=function)
-        command.add_argument("recipe", metavar="RECIPE", help=", ".join(recipes.names()))
+        command.add_argument("recipe", metavar="RECIPE", help=", ".join(recipes.names(CorpusRecipe)))
         command.add_argument(
             "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="change the recipe"
         )

@@ -8,8 +8,8 @@ from training.corpus.job import Job, tokenizer_of
 from training.corpus.ledger import Ledger
 from training.corpus.measures import Measures
 from training.corpus.preparing import SUMMARY, folder_of
-from training.corpus.recipe import as_json
 from training.corpus.sharding import results_of
+from training.settings import as_json
 
 
 def finish(job: Job, parts: int) -> int:

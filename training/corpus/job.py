@@ -17,8 +17,9 @@ from typing import Any
 from keras_codegemma.tokenizer import CodeGemmaTokenizer
 from training.corpus import store
 from training.corpus.decontamination import Benchmarks
-from training.corpus.recipe import CorpusRecipe, as_json, differences
+from training.corpus.recipe import CorpusRecipe
 from training.corpus.text_encoder import TextEncoder
+from training.settings import as_json, differences
 
 LAYOUT = 1
 """Of the work folder; a build of another layout is not continued."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from training.corpus import recipe as recipes
+from training import recipes
 from training.corpus.decontamination import DecontaminationSettings
 from training.corpus.fitting import FittingSettings
 from training.corpus.job import Job
@@ -66,7 +66,7 @@ def write(folder: Path) -> tuple[Path, ...]:
 def recipe(folder: Path) -> CorpusRecipe:
     """Of those sources: short rows, three shards or so."""
     return replace(
-        recipes.find("own_repositories"),
+        recipes.find("own_repositories", CorpusRecipe),
         sources=tuple(Source(kind="path", name=str(path)) for path in write(folder)),
         tokenizer=str(TOKENIZER),
         shard_bytes=12_000,

@@ -4,20 +4,23 @@ from dataclasses import replace
 
 import pytest
 
-from training.corpus import recipe as recipes
+from training import recipes
 from training.corpus.licences import PERMISSIVE, is_allowed
-from training.corpus.recipe import CorpusRecipe, Source, as_json, differences, with_settings
+from training.corpus.recipe import CorpusRecipe, Source
+from training.settings import as_json, differences, with_settings
 
 PLAIN = CorpusRecipe(name="plain")
 
 
 def test_every_file_of_the_folder_is_a_recipe_of_its_name():
-    assert recipes.names() == ["many_languages", "own_repositories", "pypi_python"]
-    assert [recipes.find(name).name for name in recipes.names()] == recipes.names()
+    assert recipes.names(CorpusRecipe) == ["many_languages", "own_repositories", "pypi_python"]
+    assert [recipes.find(name, CorpusRecipe).name for name in recipes.names(CorpusRecipe)] == recipes.names(
+        CorpusRecipe
+    )
 
 
 def test_the_python_recipe_names_permissively_licensed_packages():
-    sources = recipes.find("pypi_python").sources
+    sources = recipes.find("pypi_python", CorpusRecipe).sources
     assert len(sources) >= 30
     assert {source.kind for source in sources} == {"pypi"}
     assert all(source.version and len(source.sha256) == 64 for source in sources)
@@ -26,7 +29,7 @@ def test_the_python_recipe_names_permissively_licensed_packages():
 
 
 def test_the_other_recipe_names_npm_and_debian_packages():
-    sources = recipes.find("many_languages").sources
+    sources = recipes.find("many_languages", CorpusRecipe).sources
     assert {source.kind for source in sources} == {"npm", "debian"}
     by_name = {source.name: source for source in sources}
     assert by_name["@angular/core"].file == "angular-core-21.2.26.tgz"
@@ -96,7 +99,7 @@ def test_settings_that_cannot_be_are_refused(setting, message):
 
 def test_an_unknown_recipe_is_refused_with_the_names_there_are():
     with pytest.raises(ValueError, match="A recipe is one of many_languages, own_repositories, pypi_python; got 'all'"):
-        recipes.find("all")
+        recipes.find("all", CorpusRecipe)
 
 
 @pytest.mark.parametrize(
