@@ -1,5 +1,6 @@
 """What every test runs under: JAX on eight fake CPU devices, shapes checked at run time, seeded random examples."""
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -38,18 +39,26 @@ def shared_dir() -> Path:
     return SHARED
 
 
-_deselected_for_shared: list[str] = []
+_deselected: list[str] = []
+"""Which tests did not run, and why."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Takes tests marked `shared` out where ../shared is missing, except on CI, where they fail."""
-    if SHARED.is_dir() or ON_CI:
-        return
-    missing = [item for item in items if item.get_closest_marker("shared")]
+    """Takes out what cannot run here: tests marked `shared` without ../shared, which fail on CI instead; and tests
+    marked `libtpu` without the TPU compiler, for which `.ci/run` has a run of its own.
+    """
+    if not SHARED.is_dir() and not ON_CI:
+        _deselect(config, items, marker="shared", reason=f"{SHARED} is missing")
+    if importlib.util.find_spec("libtpu") is None:
+        _deselect(config, items, marker="libtpu", reason="the TPU compiler is missing (pip install libtpu)")
+
+
+def _deselect(config: pytest.Config, items: list[pytest.Item], *, marker: str, reason: str) -> None:
+    missing = [item for item in items if item.get_closest_marker(marker)]
     if missing:
-        items[:] = [item for item in items if not item.get_closest_marker("shared")]
+        items[:] = [item for item in items if not item.get_closest_marker(marker)]
         config.hook.pytest_deselected(items=missing)
-        _deselected_for_shared.extend(item.nodeid for item in missing)
+        _deselected.append(f"{len(missing)} tests marked '{marker}', because {reason}")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -60,7 +69,5 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Says which tests did not run, so that nobody takes silence for success."""
-    if _deselected_for_shared:
-        terminalreporter.write_line(
-            f"NOT RUN: {len(_deselected_for_shared)} tests marked 'shared', because {SHARED} is missing.", yellow=True
-        )
+    for reason in _deselected:
+        terminalreporter.write_line(f"NOT RUN: {reason}.", yellow=True)

@@ -1,0 +1,40 @@
+"""The shapes of attention that tests, the TPU compiler and the benchmark share."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One attention over whole rows: B rows of T tokens, N query heads and K key-value heads of width H."""
+
+    batch: int
+    time: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+
+    @property
+    def name(self) -> str:
+        """Made from the numbers."""
+        return f"b{self.batch}_t{self.time}_n{self.heads}_k{self.kv_heads}_h{self.head_dim}"
+
+
+REAL_2B = (
+    Case(batch=1, time=8192, heads=8, kv_heads=1, head_dim=256),
+    Case(batch=4, time=2048, heads=8, kv_heads=1, head_dim=256),
+)
+REAL_7B = (Case(batch=1, time=8192, heads=16, kv_heads=16, head_dim=256),)
+SMALL = (
+    Case(batch=2, time=256, heads=4, kv_heads=1, head_dim=128),
+    Case(batch=1, time=384, heads=4, kv_heads=2, head_dim=128),
+    Case(batch=2, time=128, heads=2, kv_heads=2, head_dim=256),
+)
+"""What the TPU kernel can run too."""
+AWKWARD = (
+    Case(batch=2, time=37, heads=4, kv_heads=1, head_dim=16),
+    Case(batch=1, time=64, heads=4, kv_heads=4, head_dim=8),
+    Case(batch=3, time=5, heads=4, kv_heads=2, head_dim=8),
+    Case(batch=1, time=1, heads=2, kv_heads=1, head_dim=8),
+    Case(batch=2, time=300, heads=6, kv_heads=3, head_dim=24),
+)
+TESTED = (*SMALL, *AWKWARD)

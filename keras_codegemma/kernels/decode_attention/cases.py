@@ -1,0 +1,44 @@
+"""The shapes of decode attention that tests, the TPU compiler and the benchmark share."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """T new tokens in each of B rows over S slots: N query heads, K key-value heads of width H."""
+
+    batch: int
+    time: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    slots: int
+
+    @property
+    def name(self) -> str:
+        """Made from the numbers."""
+        return f"b{self.batch}_t{self.time}_n{self.heads}_k{self.kv_heads}_h{self.head_dim}_s{self.slots}"
+
+
+def _cases(heads: int, kv_heads: int) -> tuple[Case, ...]:
+    return tuple(
+        Case(batch=batch, time=time, heads=heads, kv_heads=kv_heads, head_dim=256, slots=8192)
+        for batch, time in ((1, 1), (8, 1), (1, 4), (8, 16))
+    )
+
+
+REAL_2B = _cases(8, 1)
+REAL_7B = _cases(16, 16)
+SMALL = (
+    Case(batch=2, time=1, heads=4, kv_heads=1, head_dim=128, slots=256),
+    Case(batch=3, time=5, heads=4, kv_heads=2, head_dim=128, slots=384),
+    Case(batch=2, time=16, heads=4, kv_heads=4, head_dim=128, slots=256),
+    Case(batch=1, time=3, heads=8, kv_heads=1, head_dim=256, slots=1024),
+)
+"""What the TPU kernel can run too."""
+AWKWARD = (
+    Case(batch=2, time=1, heads=4, kv_heads=1, head_dim=16, slots=40),
+    Case(batch=3, time=7, heads=6, kv_heads=3, head_dim=8, slots=300),
+    Case(batch=1, time=2, heads=2, kv_heads=2, head_dim=8, slots=2),
+)
+TESTED = (*SMALL, *AWKWARD)

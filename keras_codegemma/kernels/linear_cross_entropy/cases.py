@@ -1,0 +1,33 @@
+"""The shapes of the fused loss that tests, the TPU compiler and the benchmark share."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """M rows of width D against a table of V rows."""
+
+    rows: int
+    width: int
+    vocabulary: int
+
+    @property
+    def name(self) -> str:
+        """Made from the numbers."""
+        return f"m{self.rows}_d{self.width}_v{self.vocabulary}"
+
+
+REAL_2B = (Case(rows=8192, width=2048, vocabulary=256_000),)
+REAL_7B = (Case(rows=8192, width=3072, vocabulary=256_000),)
+SMALL = (
+    Case(rows=64, width=128, vocabulary=1000),
+    Case(rows=33, width=128, vocabulary=256),
+    Case(rows=1, width=256, vocabulary=4096),
+)
+"""What the TPU kernel can run too."""
+AWKWARD = (
+    Case(rows=5, width=8, vocabulary=37),
+    Case(rows=1, width=3, vocabulary=1),
+    Case(rows=70, width=24, vocabulary=4099),
+)
+TESTED = (*SMALL, *AWKWARD)

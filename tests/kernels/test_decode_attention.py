@@ -1,0 +1,110 @@
+"""Attention over a cache: every version against the reference; unwritten slots are NaN throughout."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from keras_codegemma.kernels.decode_attention import OPERATION, blocks, cases, decode_attention, reference, tpu
+from tests.tolerances import tolerance
+
+VERSIONS = {
+    "blocks": blocks.decode_attention,
+    "pallas": lambda *operands: tpu.decode_attention(*operands, interpret=True),
+}
+
+
+def operands(case: cases.Case, cache_dtype: str) -> tuple[jax.Array | None, ...]:
+    """Random queries and cache; what lies beyond each row's tokens is NaN, or scaled by NaN."""
+    rng = np.random.default_rng()
+    shape = (case.batch, case.slots, case.kv_heads, case.head_dim)
+    lengths = rng.integers(0, case.slots - case.time + 1, case.batch)
+    unwritten = np.arange(case.slots) >= lengths[:, None] + case.time
+    query = jnp.asarray(
+        rng.normal(size=(case.batch, case.time, case.heads, case.head_dim)),
+        "bfloat16" if cache_dtype == "int8" else cache_dtype,
+    )
+    if cache_dtype == "int8":
+        key, value = (jnp.asarray(rng.integers(-127, 128, shape), jnp.int8) for _ in range(2))
+        scales = [np.where(unwritten[..., None], np.nan, rng.uniform(0.005, 0.02, shape[:3])) for _ in range(2)]
+        return query, key, value, jnp.asarray(lengths, jnp.int32), *(jnp.asarray(x, jnp.float32) for x in scales)
+    cache = [np.where(unwritten[..., None, None], np.nan, rng.normal(size=shape)) for _ in range(2)]
+    return query, *(jnp.asarray(x, cache_dtype) for x in cache), jnp.asarray(lengths, jnp.int32), None, None
+
+
+@pytest.mark.parametrize("cache_dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize(
+    ("version", "case"),
+    [("blocks", case) for case in cases.TESTED] + [("pallas", case) for case in cases.SMALL],
+    ids=lambda x: getattr(x, "name", x),
+)
+def test_values_equal_the_reference(version, case, cache_dtype):
+    inputs = operands(case, cache_dtype)
+    theirs = np.asarray(reference.decode_attention(*inputs))
+    ours = np.asarray(jax.jit(VERSIONS[version])(*inputs), np.float32)
+    dtype = "float32" if cache_dtype == "float32" else "bfloat16"
+    assert np.isfinite(theirs).all()
+    assert np.abs(ours - theirs).max() / np.abs(theirs).max() <= tolerance("attention", dtype)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_length_of_a_row_is_right(version):
+    case = cases.Case(batch=1, time=2, heads=2, kv_heads=1, head_dim=128, slots=256)
+    query, key, value, _, _, _ = operands(case, "float32")
+    key, value = jnp.nan_to_num(key), jnp.nan_to_num(value)
+    ours = jax.jit(VERSIONS[version])
+    for length in (0, 1, 125, 126, 127, 128, 129, 253, 254):
+        lengths = jnp.asarray([length], jnp.int32)
+        theirs = reference.decode_attention(query, key, value, lengths)
+        difference = np.abs(np.asarray(ours(query, key, value, lengths)) - theirs).max()
+        assert difference <= tolerance("attention", "float32") * np.abs(theirs).max(), length
+
+
+def test_a_row_does_not_depend_on_its_neighbour():
+    case = cases.Case(batch=2, time=3, heads=4, kv_heads=2, head_dim=8, slots=600)
+    query, key, value, _, _, _ = operands(case, "float32")
+    key, value = jnp.nan_to_num(key), jnp.nan_to_num(value)
+    short = decode_attention(query, key, value, jnp.asarray([5, 7], jnp.int32))
+    long = decode_attention(query, key, value, jnp.asarray([5, 590], jnp.int32))
+    assert np.array_equal(short[0], long[0])
+
+
+@pytest.mark.parametrize(
+    ("query", "key", "reason"),
+    [
+        (((1, 1, 2, 64), "float32"), ((1, 128, 1, 64), "float32"), "the head width must be a multiple of 128, got 64"),
+        (
+            ((1, 1, 2, 128), "float32"),
+            ((1, 100, 1, 128), "float32"),
+            "the cache's capacity must be a multiple of 128, got 100",
+        ),
+        (
+            ((1, 1, 2, 128), "float16"),
+            ((1, 128, 1, 128), "float16"),
+            "queries must be bfloat16 or float32, got float16",
+        ),
+        (
+            ((1, 1, 2, 128), "float32"),
+            ((1, 128, 1, 128), "bfloat16"),
+            "the cache must be int8 or of the queries' dtype, got bfloat16 for float32",
+        ),
+    ],
+)
+def test_the_tpu_kernel_says_why_it_refuses(query, key, reason):
+    assert tpu.supports(jax.ShapeDtypeStruct(*query), jax.ShapeDtypeStruct(*key)) == reason
+
+
+def test_choice_follows_the_platform():
+    inputs = operands(cases.SMALL[0], "bfloat16")
+    assert OPERATION.choose("cpu", *inputs).taken.name == "blocks"
+    assert OPERATION.choose("tpu", *inputs).taken.name == "pallas"
+
+
+def test_bad_input_is_refused_with_the_numbers():
+    query, key, value, lengths, _, _ = operands(cases.AWKWARD[0], "float32")
+    with pytest.raises(ValueError, match=r"A cache must be \[B, S, K, H\].*value \(2, 39, 1, 16\)"):
+        decode_attention(query, key, value[:, 1:], lengths)
+    with pytest.raises(ValueError, match=r"got lengths \(1,\) for 2 rows and 40 slots"):
+        decode_attention(query, key, value, lengths[:1])
+    with pytest.raises(ValueError, match=r"needs a scale .* for its keys, another none; got int8"):
+        decode_attention(query, key.astype(jnp.int8), value.astype(jnp.int8), lengths)
