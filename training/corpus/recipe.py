@@ -7,6 +7,7 @@ A recipe is a function in `training/recipes/` that returns a `CorpusRecipe`; the
 from dataclasses import dataclass, field
 
 from training.corpus.decontamination import DecontaminationSettings
+from training.corpus.documents import OrderSettings
 from training.corpus.filters import FilterSettings
 from training.corpus.fitting import FittingSettings
 from training.corpus.infill import InfillSettings
@@ -85,6 +86,7 @@ class CorpusRecipe:
         scrub: what happens to secrets and personal data.
         duplicates: what counts as one.
         decontamination: benchmarks, and what counts as a piece of them.
+        order: of the documents of a repository.
         infill: spans, rates, layouts.
         loss: weights of tokens.
         fitting: length of a row, and how documents are cut to fit.
@@ -101,6 +103,7 @@ class CorpusRecipe:
     scrub: ScrubSettings = field(default_factory=ScrubSettings)
     duplicates: DuplicateSettings = field(default_factory=DuplicateSettings)
     decontamination: DecontaminationSettings = field(default_factory=DecontaminationSettings)
+    order: OrderSettings = field(default_factory=OrderSettings)
     infill: InfillSettings = field(default_factory=InfillSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     fitting: FittingSettings = field(default_factory=FittingSettings)

@@ -15,8 +15,10 @@ from training.corpus import shards, store
 from training.corpus.clock import Clock, peak_memory_bytes
 from training.corpus.deciding import duplicates_in, repositories_of
 from training.corpus.document import Document, Dropped
+from training.corpus.documents import order
 from training.corpus.fitting import Fitter
 from training.corpus.job import Job, encoder_of
+from training.corpus.languages import middle_nodes, split_points
 from training.corpus.ledger import ConservationError, Ledger, dropped
 from training.corpus.measures import Measures
 from training.corpus.packing import PackedRow, PackingReport, pack
@@ -74,6 +76,8 @@ class _Shard:
             loss=recipe.loss,
             seed=recipe.seed,
             epoch=recipe.epoch,
+            middle_nodes=middle_nodes,
+            split_points=split_points,
         )
 
     def run(self, path: Path) -> dict[str, Any]:
@@ -125,7 +129,7 @@ class _Shard:
         for document in documents:
             self._ledger.entered("order", document)
         with self._clock.stage("order"):
-            ordered = sorted(documents, key=lambda document: document.path)
+            ordered = order(documents, self._job.recipe.order)
         for document in ordered:
             self._ledger.left("order", document)
         if Counter(document.id for document in documents) != Counter(document.id for document in ordered):
