@@ -3,7 +3,8 @@
 Better than matching text: imports are found wherever they stand (in functions, `try`, `if TYPE_CHECKING`) and however
 many lines they take, not those in strings or behind the top N lines; `from a import b` is told apart by whether b is a
 module; dots are counted from the importing package; a root of absolute imports is a folder that is no package itself,
-so `import json` is never the repository's own `package/json.py`.
+so `import json` is never the repository's own `package/json.py`. Folders inside a package are packages even where their
+`__init__.py` is missing: empty files do not get as far as here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -63,7 +64,12 @@ class _Modules:
 
     def __init__(self, files: Mapping[str, Facts]) -> None:
         self._files = files
-        self._packages = {folder(path) for path in files if path.endswith(("/__init__.py", "/__init__.pyi"))}
+        marked = {folder(path) for path in files if path.endswith(("/__init__.py", "/__init__.pyi"))}
+        self._packages: set[str] = set()
+        for path in files:
+            folders = _folders_of(path)
+            outermost = next((index for index, place in enumerate(folders) if place in marked), len(folders))
+            self._packages.update(folders[outermost:])
         self._roots: dict[str, list[str]] = {}
         for path in files:
             for root, name in self._names(path):
@@ -115,6 +121,12 @@ class _Modules:
 
     def _file(self, module: str) -> str | None:
         return next((f"{module}{ending}" for ending in _ENDINGS if f"{module}{ending}" in self._files), None)
+
+
+def _folders_of(path: str) -> list[str]:
+    """The folders a path lies in, from the outermost."""
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[: end + 1]) for end in range(len(parts))]
 
 
 def _without_ending(path: str) -> str:

@@ -32,6 +32,16 @@ def test_a_file_with_a_syntax_error_still_says_what_it_imports():
     assert [(edge.importer, edge.imported) for edge in read_repository(broken).edges] == [("a.py", "b.py")]
 
 
+def test_a_folder_in_a_package_is_no_root_though_its_empty_init_is_missing():
+    files = [
+        made.document("shop/__init__.py", "X = 1\n"),
+        made.document("shop/bin/shop.py", "Y = 1\n"),
+        made.document("shop/worker/loop.py", "import shop\nfrom shop import X\n"),
+    ]
+    found = {(edge.importer, edge.imported) for edge in read_repository(files).edges}
+    assert found == {("shop/worker/loop.py", "shop/__init__.py")}
+
+
 def test_imports_of_other_packages_are_no_edges():
     alone = [made.document("a.py", "import os\nfrom json import loads\nfrom requests.api import get\n")]
     assert read_repository(alone).edges == ()
