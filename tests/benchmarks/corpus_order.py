@@ -216,7 +216,7 @@ def counterparts(paths: Sequence[str], languages: dict[str, str]) -> dict[str, s
 
 
 def score(documents: Sequence[Document], modules: dict[str, str], scores: dict[str, Score]) -> None:
-    """Counts one repository; `modules` are its go.mod files, which the corpus does without."""
+    """Counts one repository; `modules` are its go.mod files and empty `__init__.py`, which the corpus is without."""
     languages = {
         item.path: language for item in documents if (language := _FAMILY.get(item.language, item.language)) in COUNTERS
     }
@@ -230,7 +230,8 @@ def score(documents: Sequence[Document], modules: dict[str, str], scores: dict[s
         kin = {language} | ({"javascript", "typescript"} if "script" in language else set())
         files = {path: text for path, text in texts.items() if languages.get(path) in kin} | modules
         imports = {item for item in COUNTERS[language](files) if languages.get(item[0]) == language}
-        imports = {(path, group - {path}) for path, group in imports if group - {path}}
+        imports = {(path, group & texts.keys() - {path}) for path, group in imports if path in texts}
+        imports = {(path, group) for path, group in imports if group}
         if not imports:
             continue
         total = scores[language]
@@ -268,7 +269,7 @@ def _repositories(source: Path) -> Iterator[tuple[list[Document], dict[str, str]
         document = keep(raw) if isinstance(raw, RawFile) else None
         if isinstance(document, Document):
             found[document.repository].setdefault(document.path, document)
-        if isinstance(raw, RawFile) and raw.path.rpartition("/")[2] == "go.mod":
+        elif isinstance(raw, RawFile) and raw.path.rpartition("/")[2] in ("go.mod", "__init__.py"):
             modules[raw.repository][raw.path] = raw.data.decode("utf-8", "replace")
     for repository, items in found.items():
         yield list(items.values()), dict(modules[repository])

@@ -52,7 +52,7 @@ class FittingSettings:
     """
 
     sequence_length: int = 8192
-    split_above: float = 0.25
+    split_above: float = 0.15
     slack: float = 0.02
     least: float = 0.06
 

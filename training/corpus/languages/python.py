@@ -105,7 +105,9 @@ class _Modules:
         tail = name.replace(".", "/")
         if not roots:
             return None
-        candidates = [f"{root}/{tail}" if root else tail for root in roots]
+        # A root that the importer lies below comes first: `import celery` in t/worker is not t/bin/celery.py.
+        above = [root for root in roots if not root or importer.startswith(f"{root}/")]
+        candidates = [f"{root}/{tail}" if root else tail for root in above or roots]
         beside = joined(folder(importer), tail)
         if beside in candidates and folder(importer) not in self._packages:
             return beside  # a script's own folder comes first

@@ -42,6 +42,16 @@ def test_a_folder_in_a_package_is_no_root_though_its_empty_init_is_missing():
     assert found == {("shop/worker/loop.py", "shop/__init__.py")}
 
 
+def test_a_root_above_the_importer_comes_before_one_beside_it():
+    files = [
+        made.document("shop/__init__.py", "X = 1\n"),
+        made.document("t/bin/shop.py", "Y = 1\n"),
+        made.document("t/worker/test_loop.py", "import shop\n"),
+    ]
+    found = {(edge.importer, edge.imported) for edge in read_repository(files).edges}
+    assert found == {("t/worker/test_loop.py", "shop/__init__.py")}
+
+
 def test_imports_of_other_packages_are_no_edges():
     alone = [made.document("a.py", "import os\nfrom json import loads\nfrom requests.api import get\n")]
     assert read_repository(alone).edges == ()
