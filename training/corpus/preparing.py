@@ -27,7 +27,7 @@ from training.corpus.words import Words, words
 _LOG = logging.getLogger(__name__)
 _SIGNED_AT_ONCE = 256
 _LOSSY = "\u2581"
-"""SentencePiece writes a space as this character, so that a text with it would come back with a space instead."""
+"""SentencePiece writes a space as this character, so that a text or path with it would come back with a space."""
 SUMMARY = "summary.json"
 
 
@@ -162,6 +162,6 @@ def _opened(job: Job, source: Source) -> Iterator[RawFile | Dropped]:
 
 
 def _exact(document: Document) -> Document | Dropped:
-    if _LOSSY not in document.text:
+    if _LOSSY not in document.text and _LOSSY not in document.path:
         return document
     return dropped(document, stage="vocabulary", reason="not-exact", detail="U+2581")

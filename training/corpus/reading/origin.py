@@ -96,7 +96,7 @@ def clean_path(name: str) -> str:
         UnsafeNameError: it is absolute or climbs out of the root ("path-traversal"); or it is empty, has a control
             character (the path line of a training example is one line) or is not valid text ("bad-name").
     """
-    if _CONTROL.search(name):
+    if not is_one_line(name):
         raise UnsafeNameError(reason="bad-name")
     name = name.replace("\\", "/")
     if name.startswith("/") or _DRIVE.match(name):
@@ -112,6 +112,11 @@ def clean_path(name: str) -> str:
     if not parts:
         raise UnsafeNameError(reason="bad-name")
     return "/".join(parts)
+
+
+def is_one_line(name: str) -> bool:
+    """Whether a name is text without control characters."""
+    return not _CONTROL.search(name)
 
 
 def printable(name: str) -> str:

@@ -1,14 +1,23 @@
 """Reads JSONL (plain or packed) and Parquet files: one row is one file."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from training.corpus.document import Dropped, RawFile, ending_of, language_named
 from training.corpus.licences import normalised
-from training.corpus.reading.origin import Limits, Origin, UnsafeNameError, clean_path, file_hash, printable
+from training.corpus.reading.origin import (
+    Limits,
+    Origin,
+    UnsafeNameError,
+    clean_path,
+    file_hash,
+    is_one_line,
+    printable,
+)
 from training.corpus.reading.streams import UNPACKING_ERRORS, Readable, unpacked
 
 _JSON_ENDINGS = tuple(
@@ -17,6 +26,7 @@ _JSON_ENDINGS = tuple(
 _ENDINGS = (*_JSON_ENDINGS, ".parquet")
 _CHUNK_BYTES = 1 << 18
 _BATCH_ROWS = 64
+_HALF = re.compile(r"[\ud800-\udfff]")
 _ESCAPED = 6
 """Bytes of a character at most, written as \\uXXXX."""
 
@@ -112,6 +122,8 @@ def _file(row: Row, *, number: int, table: Origin, columns: Columns, limits: Lim
     name = f"{number:09d}"
     if isinstance(row, _Skipped):
         return own.dropped(name, reason=row.reason, size_bytes=row.size_bytes, detail=row.detail)
+    if column := _half(row, columns):
+        return own.dropped(name, reason="broken-row", detail=f"{column} has a lone surrogate")
     own = _origin(row, own=own, columns=columns)
     language = _text(row, columns.language)
     language = language_named(language) if language else None
@@ -120,13 +132,13 @@ def _file(row: Row, *, number: int, table: Origin, columns: Columns, limits: Lim
         path = clean_path(name)
     except UnsafeNameError as error:
         return own.dropped(printable(name), reason=error.reason)
+    if not is_one_line(own.repository):
+        own = replace(own, repository=printable(own.repository))
+        return own.dropped(path, reason="bad-name", detail="of the repository")
     text = row.get(columns.text)
     if not isinstance(text, str):
         return own.dropped(path, reason="no-text", detail=f"{columns.text} is {type(text).__name__}")
-    try:
-        data = text.encode()
-    except UnicodeEncodeError:
-        return own.dropped(path, reason="broken-row", detail="the text has a lone surrogate")
+    data = text.encode()
     if len(data) > limits.file_bytes:
         return own.dropped(path, reason="too-large", size_bytes=len(data), detail=f"above {limits.file_bytes}")
     return own.file(path, data, language=language)
@@ -141,6 +153,17 @@ def _origin(row: Mapping[str, Any], *, own: Origin, columns: Columns) -> Origin:
         revision=own.revision,
         licence=(normalised(licence) if isinstance(licence, str) and licence else None) or own.licence,
     )
+
+
+def _half(row: Mapping[str, Any], columns: Columns) -> str:
+    """The first column with half a character of UTF-16, which JSON can write and UTF-8 cannot; empty if none has."""
+    for field in fields(columns):
+        name = getattr(columns, field.name)
+        values = row.get(name)
+        for value in values if isinstance(values, list) else [values]:
+            if isinstance(value, str) and not value.isascii() and _HALF.search(value):
+                return name
+    return ""
 
 
 def _text(row: Mapping[str, Any], column: str) -> str:

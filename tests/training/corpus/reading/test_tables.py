@@ -84,11 +84,14 @@ def test_bad_rows_are_counted_one_by_one(tmp_path: Path):
         {"text": "x", "path": "a\nb"},
         b'{"text": "\xff"}',
         b"[" * 100_000,
+        {"text": "x", "repository": "r\ud800"},
+        {"text": "x", "licence": ["MIT", "\udfff"]},
+        {"text": "x", "repository": "a\nb"},
         {"text": "good"},
     ]
     assert outcome(write_json(tmp_path / "t.jsonl", rows)) == [
         *("broken-row", "broken-row", "no-text", "no-text", "broken-row", "path-traversal", "bad-name"),
-        *("broken-row", "broken-row", "read"),
+        *("broken-row", "broken-row", "broken-row", "broken-row", "bad-name", "read"),
     ]
 
 
