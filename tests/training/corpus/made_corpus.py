@@ -1,14 +1,18 @@
 """A small made-up set of repositories with something for every stage to drop, and builds of it."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from training import recipes
 from training.corpus.decontamination import DecontaminationSettings
 from training.corpus.fitting import FittingSettings
 from training.corpus.job import Job
+from training.corpus.ledger import STAGES, Ledger
+from training.corpus.manifest import read_manifest
 from training.corpus.recipe import CorpusRecipe, Source
 
 TOKENIZER = Path(__file__).parents[3] / "presets" / "code_gemma_tiny" / "assets" / "tokenizer" / "vocabulary.spm"
@@ -79,6 +83,25 @@ def job(folder: Path, *, workdir: Path | None = None) -> Job:
     """A build of them that has not begun."""
     sources = folder / "sources"
     return Job(recipe=recipe(sources), workdir=workdir or folder / "work", sources=sources)
+
+
+def job_of(paths: Iterable[Path], workdir: Path, **changes: Any) -> Job:
+    """A build of other sources, with short rows, that has not begun."""
+    made = replace(
+        recipes.find("own_repositories", CorpusRecipe),
+        sources=tuple(Source(kind="path", name=str(path)) for path in paths),
+        tokenizer=str(TOKENIZER),
+        fitting=FittingSettings(sequence_length=512),
+        **changes,
+    )
+    return Job(recipe=made, workdir=workdir, sources=workdir)
+
+
+def reasons(built: Job) -> dict[tuple[str, str], int]:
+    """How many files a finished build dropped, by stage and reason; its counts add up."""
+    counts = Ledger.from_json(read_manifest(built.corpus).counts["files"])
+    counts.check()
+    return {(stage, name): files for stage in STAGES for name, (files, _) in counts.reasons(stage).items()}
 
 
 def contents(folder: Path) -> dict[str, bytes]:

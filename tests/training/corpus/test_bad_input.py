@@ -1,45 +1,19 @@
 """Whole builds from bad input: nothing ends them, each file is counted with its reason, the rest comes back exactly."""
 
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
-
 import pytest
 
 from tests.training.corpus import hostile, made_corpus
-from training import recipes
 from training.corpus import pipeline, store
-from training.corpus.fitting import FittingSettings
 from training.corpus.job import Job
-from training.corpus.ledger import STAGES, Ledger
+from training.corpus.ledger import Ledger
 from training.corpus.manifest import read_manifest
-from training.corpus.recipe import CorpusRecipe, Source
 from training.corpus.steps import run_in_loop
 from training.corpus.verification import verify
 
 
-def job_of(paths: Iterator[Path] | list[Path], workdir: Path, **changes: object) -> Job:
-    """A build of paths, with short rows."""
-    recipe = replace(
-        recipes.find("own_repositories", CorpusRecipe),
-        sources=tuple(Source(kind="path", name=str(path)) for path in paths),
-        tokenizer=str(made_corpus.TOKENIZER),
-        fitting=FittingSettings(sequence_length=512),
-        **changes,
-    )
-    return Job(recipe=recipe, workdir=workdir, sources=workdir)
-
-
-def reasons(job: Job) -> hostile.Reasons:
-    """What was dropped, from the manifest."""
-    counts = Ledger.from_json(read_manifest(job.corpus).counts["files"])
-    counts.check()
-    return {(stage, name): files for stage in STAGES for name, (files, _) in counts.reasons(stage).items()}
-
-
 def check(sources: list[hostile.Hostile], job: Job) -> None:
     """The files of a finished build are where they should be."""
-    assert reasons(job) == hostile.total(sources)
+    assert made_corpus.reasons(job) == hostile.total(sources)
     counts = Ledger.from_json(read_manifest(job.corpus).counts["files"])
     kept = sum(source.kept for source in sources)
     assert counts.total("read", "in")[0] == kept + sum(hostile.total(sources).values())
@@ -49,7 +23,7 @@ def check(sources: list[hostile.Hostile], job: Job) -> None:
 
 def test_bad_input_is_counted_and_the_rest_comes_back(tmp_path):
     sources = hostile.write(tmp_path / "sources", hostile.SMALL)
-    job = job_of([source.path for source in sources], tmp_path / "work")
+    job = made_corpus.job_of([source.path for source in sources], tmp_path / "work")
     run_in_loop(job)
     check(sources, job)
 
@@ -57,7 +31,7 @@ def test_bad_input_is_counted_and_the_rest_comes_back(tmp_path):
 @pytest.mark.slow  # 5000 files, and bombs of a gigabyte
 def test_bad_input_of_full_size_is_counted_by_beam_too(tmp_path):
     sources = hostile.write(tmp_path / "sources", hostile.FULL)
-    job = job_of([source.path for source in sources], tmp_path / "work")
+    job = made_corpus.job_of([source.path for source in sources], tmp_path / "work")
     pipeline.run(job)
     check(sources, job)
     most = max(store.read_json(path)["peak_memory_bytes"] for path in (job.work / "sources").glob("*/summary.json"))

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 
 import pytest
 
@@ -101,13 +102,35 @@ def test_broken_benchmarks_are_refused(tmp_path):
     ("fields", "message"),
     [
         ({"run_words": 0}, "Runs have at least one word; got run_words=0"),
-        ({"run_words": 3}, "A run of 3 words cannot have 6 different ones. Lower least_different_words"),
+        ({"long_run_words": 0}, "Runs have at least one word; got long_run_words=0"),
+        ({"run_words": 3}, "A run of 3 words cannot have 6 different ones. Lower the number of different words or"),
+        ({"least_different_long": 17}, "A run of 16 words cannot have 17 different ones. Lower the number of"),
         ({"most_row_rate": 0.0}, r"A rate lies in \(0, 1\]; got most_row_rate=0.0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         DecontaminationSettings(**fields)
+
+
+def test_long_runs_may_have_fewer_different_words(tmp_path):
+    text = "def power(x, n): p = 1; while n > 0: p = p * x; n = n - 1; return p"  # 20 words, 4 of them of two letters
+    rows = [{"code": text}]
+    assert [hit.row for hit in benchmark(tmp_path, rows, settings=DecontaminationSettings()).hits(text)] == ["0"]
+    alike = DecontaminationSettings(least_different_long=5)
+    assert benchmark(tmp_path, rows, settings=alike).hits(text) == ()
+
+
+@pytest.mark.shared
+def test_most_solutions_of_mbpp_are_found_on_their_own(shared_dir):
+    path = shared_dir / "eval_data" / "mbpp" / "mbpp.jsonl.gz"
+    found = Benchmarks.from_files([path])
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        solutions = [json.loads(line)["code"] for line in lines]
+    long = [code for code in solutions if len(re.findall(r"[a-z0-9_]+", code.lower())) >= 16]
+    assert (len(solutions), len(long)) == (974, 682)
+    assert sum(bool(found.hits(code)) for code in solutions) >= 846
+    assert sum(bool(found.hits(code)) for code in long) >= 679
 
 
 @pytest.mark.shared
