@@ -115,13 +115,14 @@ class Fitter:
             else:
                 fitting.append(document)
         measures = _Measures(fitting, self._measure)
-        place = _Place(index=0, start=0)
+        place, turn = _Place(index=0, start=0), 0
         while place.index < len(fitting):
-            encoded, place = self._next_example(measures, place)
+            encoded, place = self._next_example(measures, place, turn=turn)
+            turn += len(encoded.files) > 1
             measures.forget_before(place.index)
             yield encoded
 
-    def _next_example(self, measures: "_Measures", place: "_Place") -> tuple[Encoded, "_Place"]:
+    def _next_example(self, measures: "_Measures", place: "_Place", *, turn: int) -> tuple[Encoded, "_Place"]:
         length = limit = self._settings.sequence_length
         while True:
             fragments, next_place = self._take(measures, place, limit=limit)
@@ -130,6 +131,7 @@ class Fitter:
                 settings=self._infilling,
                 seed=self._seed,
                 epoch=self._epoch,
+                turn=turn,
                 middle_nodes=measures.nodes_of,
             )
             encoded = tokenising.encode(example, encoder=self._encoder, loss=self._loss, text_of=measures.text_of)

@@ -1,11 +1,14 @@
 """Documents to an example: what is infilled, where, and in which layout; and the exact documents back.
 
 Everything random follows from the corpus seed, a document's id and place, and the epoch: neither the order of reading
-nor the number of workers matters. Works on characters, before any tokenizer.
+nor the number of workers matters. Which shape an example has is not drawn for each: the shapes take turns along a
+repository from a start that is drawn, because a corpus has too few examples of several files for their share to come
+out near the rate by chance. Works on characters, before any tokenizer.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import floor
 from random import Random
 
 from keras_codegemma import fim
@@ -25,7 +28,7 @@ class InfillSettings:
     Attributes:
         fim_rate: chance that a target file is infilled. CodeGemma: 0.8; 0.9 in 2B 1.1 (arXiv 2406.11409).
         spm_rate: chance of the layout "spm" where a file is infilled. CodeGemma's model card: half of them.
-        context_rate: chance that an example is whole files before one target, the last file. In all others every
+        context_rate: share of examples that are whole files before one target, the last file. In all others every
             file is a target, as in the report's figure 2. No share is published.
         span_weights: which spans become middles.
         max_lines: the most lines of a span of the kind `lines`.
@@ -54,6 +57,7 @@ def transform(
     settings: InfillSettings,
     seed: int,
     epoch: int,
+    turn: int = 0,
     middle_nodes: MiddleNodes | None = None,
 ) -> Example:
     """Writes documents of one repository as one example.
@@ -63,6 +67,7 @@ def transform(
         settings: rates and spans.
         seed: of the corpus.
         epoch: another epoch has other spans and layouts.
+        turn: how many examples of several files the repository had before this one.
         middle_nodes: gives the syntax nodes of a document; None for no syntax.
 
     Raises:
@@ -70,8 +75,8 @@ def transform(
     """
     if not fragments:
         raise ValueError("An example must have at least one document; got none. Leave empty groups out.")
-    rng = _rng(fragments[-1], seed=seed, epoch=epoch, use="shape")
-    is_context = rng.random() < settings.context_rate
+    begin = Random(f"{seed}/{epoch}/{fragments[0].document.repository}/shape").random()
+    is_context = _is_turn(turn, rate=settings.context_rate, begin=begin)
     files = []
     for index, fragment in enumerate(fragments):
         if is_context and index < len(fragments) - 1:
@@ -96,6 +101,11 @@ def may_be_infilled(document: Document, start: int, *, settings: InfillSettings,
 def can_be_infilled(text: str) -> bool:
     """Whether a text has a character to fill in; files of blanks alone are left whole."""
     return not (not text or text.isspace())
+
+
+def _is_turn(turn: int, *, rate: float, begin: float) -> bool:
+    """Whether a turn is one of those that come at a rate: of any n in a row n * rate are, rounded up or down."""
+    return floor((turn + 1) * rate + begin) > floor(turn * rate + begin)
 
 
 def _rng(fragment: Fragment, *, seed: int, epoch: int, use: str) -> Random:

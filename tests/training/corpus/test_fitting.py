@@ -101,6 +101,15 @@ def test_files_keep_their_order():
     assert order == sorted(order)
 
 
+@pytest.mark.parametrize("rate", [0.3, 0.5])
+def test_shapes_of_a_repository_come_at_their_rate(rate: float):
+    examples = encoded_only(fitter(1024, infilling=InfillSettings(context_rate=rate)).fit(library(120)))
+    several = [encoded for encoded in examples if len(encoded.files) > 1]
+    with_context = sum(encoded.files[0].role == "context" for encoded in several)
+    assert len(several) > 100
+    assert with_context == pytest.approx(rate * len(several), abs=1)
+
+
 def test_files_that_fit_stay_whole():
     files = [document(f"x = {index}\n" * 10, path=f"f{index}") for index in range(30)]
     examples = encoded_only(fitter(512).fit(files))

@@ -104,14 +104,28 @@ def test_layouts_and_shapes_come_at_their_rates():
     shapes: Counter[str] = Counter()
     for number in range(4000):
         fragments = [whole(document("a = 1\n", path=f"{number}/{index}")) for index in range(2)]
-        made = transform(fragments, settings=settings, seed=1, epoch=0)
+        made = transform(fragments, settings=settings, seed=1, epoch=0, turn=number)
         shapes[made.shape] += 1
         layouts.update(file.layout for file in made.files if file.role == "target")
     targets = sum(layouts.values())
-    # Three standard deviations of 4000 and about 5600 draws.
-    assert shapes["context"] / 4000 == pytest.approx(0.6, abs=0.024)
+    assert shapes["context"] == pytest.approx(2400, abs=1)  # they take turns
+    # Three standard deviations of about 5600 draws.
     assert 1 - layouts[None] / targets == pytest.approx(0.8, abs=0.016)
     assert layouts["spm"] / (layouts["spm"] + layouts["psm"]) == pytest.approx(0.3, abs=0.021)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.25, 0.5, 1.0])
+def test_shapes_take_turns_from_a_start_that_the_repository_draws(rate: float):
+    settings = InfillSettings(context_rate=rate)
+    firsts = 0
+    for number in range(1000):
+        files = [whole(document("a = 1\n", path=name, repository=f"folder:{number}")) for name in "ab"]
+        shapes = [transform(files, settings=settings, seed=2, epoch=0, turn=turn).shape for turn in range(8)]
+        assert shapes.count("context") == 8 * rate
+        assert shapes[:4] == shapes[4:]
+        firsts += shapes[0] == "context"
+    # Three standard deviations of 1000 draws, so that repositories of one example keep the rate too.
+    assert firsts / 1000 == pytest.approx(rate, abs=0.047 if 0 < rate < 1 else 0)
 
 
 def test_context_files_are_never_infilled():
