@@ -4,9 +4,10 @@
 
 SOURCE is whatever the readers take. Imports are counted a second way: Python's by its own `ast`, the others' by regular
 expressions on the text. An import may lead to a group of files (a Go package, a C# namespace); it is found if an edge
-leads to one of them. A test has a counterpart if a file that is no test has its name without the mark of tests; it is
-placed right if nothing but other tests stands between the two. Printed for each language: imports, the share that
-became edges, and for each order the share of imports that come first and of tests that are placed right.
+leads to one of them. A test has a counterpart if a file that is no test has its name without the mark of tests, or in
+JavaScript, TypeScript and Rust the name of a file in a folder of tests; it is placed right if nothing but other tests
+stands between the two. Printed for each language: imports, the share that became edges, and for each order the share of
+imports that come first and of tests that are placed right.
 """
 
 import argparse
@@ -200,18 +201,29 @@ _TEST_NAMES = re.compile(
 )
 
 
-def counterparts(paths: Sequence[str], languages: dict[str, str]) -> dict[str, set[str]]:
+_TEST_FOLDERS = frozenset({"test", "tests", "__tests__", "spec"})
+_BY_FOLDER = frozenset({"javascript", "typescript", "rust"})
+"""Languages whose tests often have the very name of what they test: tests/foo.rs, __tests__/foo.js."""
+_NO_NAMES = frozenset({"index", "mod", "lib", "main"})
+
+
+def tested_name(path: str, language: str) -> str | None:
+    """The name that a test's counterpart has; None for what is no test by name or folder."""
+    stem = re.sub(r"\.\w+$", "", path.rpartition("/")[2])
+    if match := _TEST_NAMES.match(stem):
+        return next(part for part in match.groups() if part)
+    is_below = not _TEST_FOLDERS.isdisjoint(dirname(path).split("/"))
+    return stem if language in _BY_FOLDER and is_below and stem not in _NO_NAMES else None
+
+
+def counterparts(languages: dict[str, str]) -> dict[str, set[str]]:
     """Tests by their names, with the files that have the rest of the name."""
     tests, others = {}, defaultdict(set)
-    for path in paths:
-        if path not in languages:
-            continue
-        stem = re.sub(r"\.\w+$", "", path.rpartition("/")[2])
-        match = _TEST_NAMES.match(stem)
-        if match:
-            tests[path] = next(part for part in match.groups() if part)
+    for path, language in languages.items():
+        if name := tested_name(path, language):
+            tests[path] = name
         else:
-            others[languages[path], stem].add(path)
+            others[language, re.sub(r"\.\w+$", "", path.rpartition("/")[2])].add(path)
     return {path: found for path, name in tests.items() if (found := others.get((languages[path], name), set()))}
 
 
@@ -225,7 +237,7 @@ def score(documents: Sequence[Document], modules: dict[str, str], scores: dict[s
     places = {
         by: {item.path: index for index, item in enumerate(order(documents, OrderSettings(by=by)))} for by in ORDERS
     }
-    subjects = counterparts(list(texts), languages)
+    subjects = counterparts(languages)
     for language in sorted(set(languages.values())):
         kin = {language} | ({"javascript", "typescript"} if "script" in language else set())
         files = {path: text for path, text in texts.items() if languages.get(path) in kin} | modules
@@ -243,12 +255,16 @@ def score(documents: Sequence[Document], modules: dict[str, str], scores: dict[s
         for by, place in places.items():
             total.first[by] += sum(min(place[target] for target in group) < place[path] for path, group in imports)
             at = sorted(place, key=place.__getitem__)
-            total.placed[by] += sum(_is_right_after(test, found, at, place) for test, found in own.items())
+            total.placed[by] += sum(
+                _is_right_after(test, found, at=at, place=place, languages=languages) for test, found in own.items()
+            )
 
 
-def _is_right_after(test: str, found: set[str], at: list[str], place: dict[str, int]) -> bool:
+def _is_right_after(
+    test: str, found: set[str], *, at: list[str], place: dict[str, int], languages: dict[str, str]
+) -> bool:
     index = place[test] - 1
-    while index >= 0 and _TEST_NAMES.match(re.sub(r"\.\w+$", "", at[index].rpartition("/")[2])):
+    while index >= 0 and tested_name(at[index], languages.get(at[index], "")):
         index -= 1
     return index >= 0 and at[index] in found
 

@@ -36,6 +36,10 @@ f38f8b26895903be06089ff20882fc771dbca12f41cf81d7bd823be65e6cec52 golang-github-s
 3dbb56b34e5ebd1b97184f72d31fbf9da24cc26c28f1ad3714aeeefdeedaed2a guava-libraries 31.1-1 xz Apache-2.0
 f7c22574707611b63bae19ff17f59e24cdd32e2b0e61a50ec9b1b525fbc909d1 libcommons-lang3-java 3.12.0-2+deb12u1 xz Apache-2.0
 3b7c77da971bbe1c6fdbb5cbb634d106a86aa30c82647abd9b23d2f31be0c630 newtonsoft-json 6.0.8+dfsg-1.1 gz MIT
+a9ace1a92a2b0a7e3fcd7a7612553d6208a464561c15ad38f349fc3ab0d7cda0 node-express 4.18.2+~4.17.14-1 gz MIT
+3e0c144acab080ced1ccd9c6604788bfeb1add147c19642651872b2ce3efa0c4 node-handlebars 3:4.7.7+~4.1.0-1 gz MIT
+51532860dc444990387b682814c8f425779ae5a632f923eb2a5ae14da56d83d7 node-redux 4.2.1-1 gz MIT
+3a109051a63b78a00830bf602036cc77b6870be68967a68e2ce1e0ad3eed8870 node-tar 6.1.13+~cs7.0.5-1 gz ISC
 daebaa04b4a4ccd2ecf120e8d6f315ef51092d06a6aa42223a12fc2cee3dd361 nunit 2.6.4+dfsg-1.1 bz2 Zlib
 f77b80e7a5f84ed22d4d556fca1917a040781a1231935cae65dbd129b6cebd17 okio 1.16.0-2 gz Apache-2.0
 a7db700bc935f9e43e88d00b0850dae18a63773cfbec6d8e070fccf7fef89a39 rust-clap 4.0.32-1 gz MIT OR Apache-2.0

@@ -1,9 +1,11 @@
 """Rust: the modules a file declares and the paths it names. `rust_modules` finds the files.
 
 Better than matching text: `use` trees are taken apart, whatever lines they cover; paths in the code that begin with
-`crate`, `self` or `super` count like imports; inside `mod tests { … }` they begin one module deeper.
+`crate`, `self` or `super` count like imports; inside `mod tests { … }` they begin one module deeper. What stands inside a
+macro has no tree, so that modules declared there (`cfg_if! { … mod unix; … }`) are read from the text.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 
 from tree_sitter import Node
@@ -17,11 +19,13 @@ _QUERY = f"""
 (use_declaration argument: (_) @use)
 (extern_crate_declaration name: (_) @crate)
 (mod_item !body) @mod
+(macro_invocation (token_tree) @macro)
 (scoped_identifier path: [(crate) (super) (self)]) @path
 (scoped_type_identifier path: [(crate) (super) (self)]) @path
 (source_file [{" ".join(f"({kind}_item name: (_) @declared)" for kind in _ITEMS)}])
 (macro_definition name: (_) @declared)
 """
+_MOD_IN_MACRO = re.compile(r"(?<![\w!#])mod\s+([a-zA-Z_]\w*)\s*;")
 _LONGER = ("scoped_identifier", "scoped_type_identifier")
 
 
@@ -33,6 +37,9 @@ def read(tree: Tree) -> Facts:
     """
     found = tree.captures(_QUERY)
     imports = {_mod(tree, node) for node in found.get("mod", ())}
+    for node in found.get("macro", ()):
+        for name in _MOD_IN_MACRO.findall(tree.text(node)):
+            imports.add(Import("/".join([*_inline(tree, node), name]), (), "mod"))
     imports |= {Import(tree.text(node), (), "use") for node in found.get("crate", ())}
     for node in found.get("use", ()):
         parent = node.parent

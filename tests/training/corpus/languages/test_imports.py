@@ -52,6 +52,16 @@ def test_a_root_above_the_importer_comes_before_one_beside_it():
     assert found == {("t/worker/test_loop.py", "shop/__init__.py")}
 
 
+def test_rust_modules_declared_inside_macros_are_found():
+    root = "cfg_if! {\n    if #[cfg(unix)] {\n        mod unix;\n        pub use unix::*;\n    }\n}\n"
+    files = [
+        made.document("src/lib.rs", root + 'feature! { pub(crate) mod net ; }\nprintln!("remod text;");\n'),
+        *(made.document(f"src/{name}.rs", "pub const X: u32 = 1;\n") for name in ("unix", "net", "text")),
+    ]
+    found = {(edge.importer, edge.imported) for edge in read_repository(files).edges}
+    assert found == {("src/lib.rs", "src/unix.rs"), ("src/lib.rs", "src/net.rs")}
+
+
 def test_imports_of_other_packages_are_no_edges():
     alone = [made.document("a.py", "import os\nfrom json import loads\nfrom requests.api import get\n")]
     assert read_repository(alone).edges == ()
