@@ -1,8 +1,8 @@
 """Rust: the modules a file declares and the paths it names. `rust_modules` finds the files.
 
 Better than matching text: `use` trees are taken apart, whatever lines they cover; paths in the code that begin with
-`crate`, `self` or `super` count like imports; inside `mod tests { … }` they begin one module deeper. What stands inside a
-macro has no tree, so that modules declared there (`cfg_if! { … mod unix; … }`) are read from the text.
+`crate`, `self` or `super` count like imports; inside `mod tests { … }` they begin one module deeper. What stands inside
+a macro has no tree, so that modules declared there (`cfg_if! { … mod unix; … }`) are read from the text.
 """
 
 import re
