@@ -115,14 +115,17 @@ class Fitter:
             else:
                 fitting.append(document)
         measures = _Measures(fitting, self._measure)
-        place, turn = _Place(index=0, start=0), 0
+        place, turns = _Place(index=0, start=0), infill.Turns()
         while place.index < len(fitting):
-            encoded, place = self._next_example(measures, place, turn=turn)
-            turn += len(encoded.files) > 1
+            encoded, place = self._next_example(measures, place, turns=turns)
+            turns = infill.Turns(
+                shapes=turns.shapes + (len(encoded.files) > 1),
+                layouts=turns.layouts + sum(file.layout is not None for file in encoded.files),
+            )
             measures.forget_before(place.index)
             yield encoded
 
-    def _next_example(self, measures: "_Measures", place: "_Place", *, turn: int) -> tuple[Encoded, "_Place"]:
+    def _next_example(self, measures: "_Measures", place: "_Place", *, turns: infill.Turns) -> tuple[Encoded, "_Place"]:
         length = limit = self._settings.sequence_length
         while True:
             fragments, next_place = self._take(measures, place, limit=limit)
@@ -131,7 +134,7 @@ class Fitter:
                 settings=self._infilling,
                 seed=self._seed,
                 epoch=self._epoch,
-                turn=turn,
+                turns=turns,
                 middle_nodes=measures.nodes_of,
             )
             encoded = tokenising.encode(example, encoder=self._encoder, loss=self._loss, text_of=measures.text_of)

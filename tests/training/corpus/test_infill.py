@@ -14,7 +14,7 @@ from keras_codegemma.preprocessor import CodeGemmaCausalLMPreprocessor
 from tests.training.corpus.packed import TEXTS, document, library, tiny_encoder
 from training.corpus.examples import Example, Fragment, whole
 from training.corpus.fitting import CUTS
-from training.corpus.infill import InfillSettings, can_be_infilled, transform, undo
+from training.corpus.infill import InfillSettings, Turns, can_be_infilled, transform, undo
 from training.corpus.spans import SpanWeights
 from training.corpus.tokenising import encode
 
@@ -104,7 +104,7 @@ def test_layouts_and_shapes_come_at_their_rates():
     shapes: Counter[str] = Counter()
     for number in range(4000):
         fragments = [whole(document("a = 1\n", path=f"{number}/{index}")) for index in range(2)]
-        made = transform(fragments, settings=settings, seed=1, epoch=0, turn=number)
+        made = transform(fragments, settings=settings, seed=1, epoch=0, turns=Turns(shapes=number, layouts=2 * number))
         shapes[made.shape] += 1
         layouts.update(file.layout for file in made.files if file.role == "target")
     targets = sum(layouts.values())
@@ -115,17 +115,29 @@ def test_layouts_and_shapes_come_at_their_rates():
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.25, 0.5, 1.0])
-def test_shapes_take_turns_from_a_start_that_the_repository_draws(rate: float):
+def test_shapes_take_turns_in_an_order_that_the_repository_draws(rate: float):
     settings = InfillSettings(context_rate=rate)
-    firsts = 0
+    firsts, orders = 0, set()
     for number in range(1000):
         files = [whole(document("a = 1\n", path=name, repository=f"folder:{number}")) for name in "ab"]
-        shapes = [transform(files, settings=settings, seed=2, epoch=0, turn=turn).shape for turn in range(8)]
-        assert shapes.count("context") == 8 * rate
-        assert shapes[:4] == shapes[4:]
+        turns = [Turns(shapes=turn) for turn in range(16 if number < 50 else 1)]
+        shapes = [transform(files, settings=settings, seed=2, epoch=0, turns=turn).shape for turn in turns]
         firsts += shapes[0] == "context"
+        if number < 50:
+            assert shapes.count("context") == 16 * rate
+            orders.add(tuple(shapes))
     # Three standard deviations of 1000 draws, so that repositories of one example keep the rate too.
     assert firsts / 1000 == pytest.approx(rate, abs=0.047 if 0 < rate < 1 else 0)
+    assert len(orders) > 45 if 0 < rate < 1 else len(orders) == 1
+
+
+def test_layouts_take_turns_among_infilled_files():
+    texts = [f"a = {number}\n" for number in range(320)]
+    made = transformed(texts, settings=InfillSettings(fim_rate=0.8, spm_rate=0.5, context_rate=0))
+    layouts = [file.layout for file in made.files if file.layout]
+    assert 230 < len(layouts) < 280
+    for start in range(0, len(layouts) - 15, 16):
+        assert layouts[start : start + 16].count("spm") == 8
 
 
 def test_context_files_are_never_infilled():
@@ -134,23 +146,26 @@ def test_context_files_are_never_infilled():
     assert [file.layout is None for file in made.files] == [True] * 4 + [False]
 
 
-def test_chance_depends_on_seed_document_and_epoch_alone():
+def test_chance_depends_on_seed_document_epoch_and_turn_alone():
     settings = InfillSettings(fim_rate=0.5, context_rate=0)
     texts = [file.text for file in library(12)]
     together = transformed(texts, settings=settings, seed=7)
     for index, file in enumerate(together.files):
-        alone = transform([whole(file.fragment.document)], settings=settings, seed=7, epoch=0)
+        turns = Turns(layouts=sum(before.layout is not None for before in together.files[:index]))
+        alone = transform([whole(file.fragment.document)], settings=settings, seed=7, epoch=0, turns=turns)
         assert alone.files == (file,), index
     assert transformed(texts, settings=settings, seed=7) == together
     assert transformed(texts, settings=settings, seed=8).files != together.files
     assert transformed(texts, settings=settings, seed=7, epoch=1).files != together.files
 
 
-def test_another_rate_leaves_the_layouts_of_what_is_infilled_as_they_were():
+def test_another_rate_leaves_the_spans_of_what_is_infilled_as_they_were():
     texts = [file.text for file in library(12)]
-    some = transformed(texts, settings=replace(ALWAYS, fim_rate=0.5))
+    some = transformed(texts, settings=replace(ALWAYS, fim_rate=0.5, spm_rate=0.9))
+    assert {file.layout is None for file in some.files} == {True, False}
     for few, many in zip(some.files, transformed(texts).files, strict=True):
-        assert few.layout in (None, many.layout)
+        middles = [[piece.text for piece in file.pieces if piece.kind == "middle"] for file in (few, many)]
+        assert middles[0] in ([], middles[1])
 
 
 def test_fragments_are_infilled_each_by_its_own_chance_within_its_own_characters():
