@@ -1,10 +1,11 @@
-"""Prints the recall of planted secrets by kind and form, and every finding in real sources, to be judged by eye.
+"""Prints recall and precision on planted secrets and decoys, and findings in real sources, to be judged by eye.
 
     python -m tests.benchmarks.corpus_secrets [SOURCE...] [--seeds 20] [--kind KIND] [--entropy] [--sample 100]
 
-Without SOURCE, recall alone. With SOURCE (folders, git repositories, archives), each finding is one line: kind, rule,
-value, path, what stands around it; precision is the share of lines that a reader takes for true. `--entropy` counts
-what detect-secrets' two plugins for high entropy would find besides, and shows a sample.
+Without SOURCE, what is planted alone: recall is the share of secrets that are gone, precision that of secrets among all
+that was changed, decoys included. With SOURCE (folders, git repositories, archives), each finding is one line: kind,
+rule, value, path, what stands around it; precision is the share of lines that a reader takes for true. `--entropy`
+counts what detect-secrets' two plugins for high entropy would find besides, and shows a sample.
 """
 
 import argparse
@@ -24,8 +25,8 @@ from training.corpus.secret_search import Finding
 from training.corpus.secrets import Scrubber
 
 
-def recall(seeds: int) -> None:
-    """Planted secrets that are gone after scrubbing, of all."""
+def rates(seeds: int) -> None:
+    """Planted secrets that are gone after scrubbing, of all; and decoys that are not as they were."""
     found: Counter[tuple[str, str]] = Counter()
     total: Counter[tuple[str, str]] = Counter()
     scrubber = Scrubber()
@@ -43,6 +44,20 @@ def recall(seeds: int) -> None:
             if found[key] < total[key]:
                 sys.stdout.write(f"    {key[1]:20} {found[key]:6} of {total[key]:6}\n")
     sys.stdout.write(f"{'all':12} {found.total():6} of {total.total():6}  {found.total() / total.total():.4f}\n")
+    harmed: Counter[str] = Counter()
+    count = 0
+    for seed in range(seeds):
+        for plant in planted.decoys(random.Random(seed)):
+            result = scrubber(_document(plant.text, plant.path))
+            harmed[plant.text.replace(plant.secret, "…").strip()] += (
+                not isinstance(result, Document) or result.text != plant.text
+            )
+            count += 1
+    for text, times in harmed.items():
+        if times:
+            sys.stdout.write(f"    {text:40} {times:6}\n")
+    precision = found.total() / (found.total() + harmed.total())
+    sys.stdout.write(f"{'decoys':12} {harmed.total():6} of {count:6} changed; precision {precision:.4f}\n")
 
 
 def _document(text: str, path: str) -> Document:
@@ -109,7 +124,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=100, help="findings of each kind to print")
     parser.add_argument("--entropy", action="store_true")
     options = parser.parse_args()
-    recall(options.seeds)
+    rates(options.seeds)
     if options.sources:
         findings(options.sources, kind=options.kind, sample=options.sample)
     if options.entropy:

@@ -139,6 +139,9 @@ _EXAMPLE = re.compile(
 _KEY_EXAMPLE = re.compile(r"example|x{6}|\*{3}|\.{3}|\$\{|\{\{|redacted|placeholder|your[-_]", re.IGNORECASE)
 _IDENTIFIER = re.compile(r"[A-Za-z_$][A-Za-z_$-]*([.:/\\][A-Za-z_$-]*)*|[A-Z][A-Z0-9_]*|[a-z]+[a-z0-9]*(_[a-z0-9]+)+")
 _LEAST_DISTINCT_CHARS = 6
+_NOT_OF_WORDS = re.compile(r"[0-9+=]")
+_LEAST_LINE_CHARS = 40
+"""Behind a head without a foot comes code, whose names are base64 too; 40 letters in a row are not."""
 _LEAST_PASSWORD_CHARS = 6
 _MOST_PASSWORD_CHARS = 128
 _WHITE = re.compile(r"\s")
@@ -147,11 +150,13 @@ _WHITE = re.compile(r"\s")
 def credible(value: str, finding: Finding, *, line: str, keep_examples: bool = True) -> bool:
     """Whether a candidate is likely a secret that someone used.
 
-    Keys by their form are, unless they are made of few characters or say that they are examples. A password is a
+    Keys by their form are, unless they are made of few characters or say that they are examples. What stands behind the
+    head of a private key is part of it unless it may be a word. A password is a
     value without blanks, of 6 to 128 characters, with a digit or a sign; names, calls and paths are none.
     """
     if finding.kind == "private-key":
-        return len(set(value)) >= _LEAST_DISTINCT_CHARS
+        is_word = len(value) < _LEAST_LINE_CHARS and not _NOT_OF_WORDS.search(value)
+        return len(set(value)) >= _LEAST_DISTINCT_CHARS and not is_word
     if finding.rule == _JWT:
         return JwtTokenDetector.is_formally_valid(value)
     if finding.kind == "key":

@@ -249,6 +249,54 @@ def addresses(rng: Random) -> list[Plant]:
     ]
 
 
+def decoys(rng: Random) -> list[Plant]:
+    """What has the form of a secret or of personal data and is none; `secret` is the part that must stay."""
+    sha, md5 = _draw(rng, HEX, 40), _draw(rng, HEX, 32)
+    uuid = "-".join(_draw(rng, HEX, count) for count in (8, 4, 4, 4, 12))
+    packed = base64.b64encode(rng.randbytes(48)).decode()
+    name = f"parse_{_draw(rng, string.ascii_lowercase, 8)}"
+    lines = (
+        ("a.py", 'REVISION = "{}"\n', sha),
+        ("a.py", 'assert digest == "{}"\n', md5),
+        ("a.json", '"integrity": "sha512-{}"\n', packed),
+        ("a.py", 'ID = uuid.UUID("{}")\n', uuid),
+        ("a.md", "Fixed in commit {}.\n", sha),
+        ("a.css", "background: url(data:image/png;base64,{});\n", packed),
+        ("a.py", "password = {}\n", f"get_{name}()"),
+        ("a.py", 'password = os.environ["{}"]\n', name.upper()),
+        ("a.py", 'password = "{}"\n', "changeme"),
+        ("a.py", 'api_key = "{}"\n', "YOUR_API_KEY"),
+        ("a.yaml", "password: {}\n", "${DB_PASSWORD}"),
+        ("a.js", "const token = {};\n", f"await {name}(request)"),
+        ("a.ts", "private readonly secretKey: {};\n", "SecretKeyProvider"),
+        ("a.java", "String password = {};\n", f"config.{name}()"),
+        ("a.py", 'if "BEGIN RSA PRIVATE KEY" in text:\n    raise {}(text)\n', "UnsupportedKeyFormatError"),
+        ("a.py", 'url = "https://{}/x"\n', "user:password@example.com"),
+        ("a.md", "Write to {}.\n", "someone@example.com"),
+        ("a.py", "@{}\n", "functools.cache"),
+        ("a.py", "x = a @ {}\n", f"{name}.weights"),
+        ("a.sh", "git clone {}\n", "git@github.com:org/repo.git"),
+        ("a.md", "See `{}`.\n", "left@right"),
+        ("a.py", 'HOST = "{}"\n', f"10.{rng.randrange(256)}.{rng.randrange(256)}.7"),
+        ("a.py", 'HOST = "{}"\n', "127.0.0.1"),
+        ("a.py", 'HOST = "{}"\n', f"192.0.2.{rng.randrange(1, 255)}"),
+        ("a.py", '__version__ = "{}"\n', f"{rng.randrange(1, 30)}.{rng.randrange(9)}.{rng.randrange(9)}.0"),
+        ("a.toml", 'version = "{}"\n', f"4.{rng.randrange(9)}.{rng.randrange(20)}.2"),
+        ("a.cs", '[assembly: AssemblyVersion("{}")]\n', f"6.0.{rng.randrange(9)}.0"),
+        ("a.py", "address = a[{}]\n", "1::2"),
+        ("a.cpp", "using {};\n", "std::abc::def"),
+        ("a.py", "started = {}\n", f"16{rng.randrange(10**8):08d}"),
+        ("a.py", "numbers = [{}]\n", "415, 623, 1234"),
+        ("a.md", "ISBN {}\n", f"978-3-16-14{rng.randrange(10, 99)}10-0"),
+        ("a.md", "Call {} (a made-up number).\n", "212-555-0123"),
+        ("a.py", 'day = "{}"\n', "2024-03-17 12:30:45"),
+    )
+    return [
+        Plant(name="decoy", kind="decoy", path=path, text=code.replace("{}", value), secret=value)
+        for path, code, value in lines
+    ]
+
+
 def everything(seed: int) -> list[Plant]:
     """All of the above."""
     rng = Random(seed)

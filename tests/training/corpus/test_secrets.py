@@ -142,6 +142,17 @@ def test_an_address_of_version_6_stays_one():
     assert scrubbed('HOST = "2a00:1450:4001:81b::200e"\n') == 'HOST = "2001:db8::1"\n'
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_decoys_stay_as_they_are(seed: int):
+    for plant in planted.decoys(Random(seed)):
+        assert scrubbed(plant.text, plant.path) == plant.text
+
+
+def test_names_behind_the_head_of_a_private_key_are_no_part_of_it():
+    code = 'x = "-----BEGIN RSA PRIVATE KEY-----"\n\ndef displayPublicKey():\n    raise UnsupportedKeyFormat(x)\n'
+    assert scrubbed(code) == code
+
+
 def test_a_private_key_in_one_string_keeps_its_escapes():
     head, foot = r'k = "-----BEGIN PRIVATE KEY-----\n', r'-----END PRIVATE KEY-----\n"'
     text = head + r"MIGkAgEBBDBDdO8IXvlLJgM7\nnQLMyx5EvcHbzXyZ0+/9\n" + foot
