@@ -12,6 +12,7 @@ body { font: 15px/1.45 system-ui, sans-serif; max-width: 60rem; margin: 2rem aut
 table { border-collapse: collapse; margin: .6rem 0 1.4rem; }
 th, td { padding: .15rem .7rem; text-align: right; border-bottom: 1px solid #8884; }
 th:first-child, td:first-child { text-align: left; }
+td:last-child { overflow-wrap: anywhere; }
 svg { display: block; max-width: 100%; height: auto; margin: .6rem 0 1.4rem; }
 svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
 code { overflow-wrap: anywhere; }
@@ -150,4 +151,4 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _mb(size: float) -> str:
-    return f"{size / 1e6:.1f}"
+    return f"{size / 1e6:.1f}" if size >= 1e5 or not size else f"{size / 1e6:.3f}"
