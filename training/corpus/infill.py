@@ -9,6 +9,7 @@ before any tokenizer.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import floor
 from random import Random
 
@@ -129,9 +130,15 @@ def _is_turn(turn: int, *, rate: float, key: str) -> bool:
     the key, so that none can be told from those before it.
     """
     block, place = divmod(turn, _BLOCK)
-    place = Random(f"{key}/{block}").sample(range(_BLOCK), _BLOCK)[place]
-    begin, at = Random(key).random(), block * _BLOCK + place
+    begin, order = _block(key, block)
+    at = block * _BLOCK + order[place]
     return floor((at + 1) * rate + begin) > floor(at * rate + begin)
+
+
+@lru_cache(maxsize=16)
+def _block(key: str, block: int) -> tuple[float, list[int]]:
+    """Where rounding begins, and the order of a block's turns."""
+    return Random(key).random(), Random(f"{key}/{block}").sample(range(_BLOCK), _BLOCK)
 
 
 def _rng(fragment: Fragment, *, seed: int, epoch: int, use: str) -> Random:
