@@ -33,6 +33,8 @@ def load(folder: Path, content: bytes) -> files.Data:
         (gzip.compress(b"[1]\n"), "must have its benchmark's own fields; got TypeError("),
         (gzip.compress(b'{"label": "maybe"}\n'), "must have its benchmark's own fields; got KeyError('maybe')"),
     ],
+    # Compressed bytes carry the time; parallel test workers must agree on the names of tests.
+    ids=["no gzip", "cut off", "no json", "empty", "no label", "a list", "no such label"],
 )
 def test_a_file_that_cannot_be_used_says_why(tmp_path, content, message):
     with pytest.raises(files.UnusableDataError, match=re.escape(message)):
