@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_codegemma import distribution
 from keras_codegemma.cache import KVCache, from_layers
 from keras_codegemma.config import CodeGemmaConfig
 from keras_codegemma.layers import (
@@ -60,6 +61,8 @@ class CodeGemmaBackbone(keras.Model):
     def __init__(self, *, dtype=None, weight_source: WeightSource | None = None, **options):
         model_options = {key: options.pop(key) for key in ("name", "trainable") if key in options}
         config = CodeGemmaConfig.from_dict(options)
+        if (parallel := distribution.active()) is not None:
+            parallel.check_model(config)
         weight_policy, policy = _policies(dtype)
         initializer_for = _initializers(config, weight_source, weight_policy)
 
@@ -315,7 +318,9 @@ def _random_initializer(path: str) -> Any:
 
 
 def _from_source(source: WeightSource, path: str) -> Callable[..., Any]:
-    def load(shape: tuple[int, ...], dtype: str, **_: Any) -> Any:
+    # Where there is a layout, Keras passes it to initializers that name it. Others it calls inside a jitted function if
+    # the weight is large, which would make the weight a constant of the program.
+    def load(shape: tuple[int, ...], dtype: str, layout: Any = None) -> Any:
         value = source(path, tuple(shape), dtype)
         if tuple(value.shape) != tuple(shape):
             raise ValueError(
@@ -323,7 +328,8 @@ def _from_source(source: WeightSource, path: str) -> Callable[..., Any]:
                 "Load a checkpoint of this architecture."
             )
         # Keras does not cast what an initializer returns. astype also exists on jax arrays, and copies only if it must.
-        return value.astype(dtype, copy=False) if isinstance(value, np.ndarray) else value.astype(dtype)
+        value = value.astype(dtype, copy=False) if isinstance(value, np.ndarray) else value.astype(dtype)
+        return value if layout is None else distribution.place(value, layout.spec)
 
     return load
 

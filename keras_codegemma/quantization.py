@@ -114,6 +114,16 @@ def matrix_shape(form: Form, shape: tuple[int, ...]) -> tuple[int, int]:
     return (heads * last, middle) if form == "heads_first" else (last, heads * middle)
 
 
+def matrix_axes(form: Form, axes: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Of a kernel's axes, those that the rows and columns of its matrix follow: of joined axes, the slower one."""
+    if form == "outputs_first":
+        return axes[0], axes[1]
+    if form == "inputs_first":
+        return axes[1], axes[0]
+    heads, middle, last = axes
+    return (heads, middle) if form == "heads_first" else (last, heads)
+
+
 def as_matrix(form: Form, kernel: Any) -> Any:
     """The kernel as [N, K]; of numpy or jax arrays, a view where that is possible."""
     if form == "outputs_first":

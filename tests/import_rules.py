@@ -25,7 +25,12 @@ ROWS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"layers", "sampling"}),
-    frozenset({"quantization", "kernels", "cache", "tokenizer", "tensorflow_tokenizer", "vocabulary", "distribution"}),
+    frozenset(
+        {
+            *("quantization", "kernels", "cache", "tokenizer", "tensorflow_tokenizer", "vocabulary"),
+            *("distribution", "sharding"),
+        }
+    ),
     frozenset({"axes", "config", "fim", "chat", "stopping", "neighbours", "user_cache"}),
 )
 APART = frozenset({"evaluation", "serving", "hub"})
@@ -35,7 +40,7 @@ PLAIN = frozenset({"fim", "chat", "stopping", "neighbours", "user_cache"})
 """Import nothing but the standard library and each other."""
 
 KERAS_FREE = frozenset(
-    {"axes", "kernels", "quantization", "config", "fim", "chat", "stopping", "neighbours", "user_cache"}
+    {"axes", "kernels", "quantization", "sharding", "config", "fim", "chat", "stopping", "neighbours", "user_cache"}
 )
 
 HEAVY = frozenset({"tensorflow", "tensorflow_text", "torch", "transformers", "keras_hub", "keras_nlp"})
