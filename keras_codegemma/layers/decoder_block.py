@@ -1,20 +1,12 @@
 """One decoder block: x + attention(norm(x)), then + feed-forward(norm(.))."""
 
-import jax
-import jax.numpy as jnp
 import keras
 
-from keras_codegemma.axes import Array, Float
 from keras_codegemma.config import CodeGemmaConfig
+from keras_codegemma.kernels.geglu import geglu
 from keras_codegemma.layers.attention import GemmaAttention
 from keras_codegemma.layers.projection import Projection, kernel_initializers, project
 from keras_codegemma.layers.rms_norm import RMSNormalization
-
-
-def geglu(gate: Float[Array, "B T F"], up: Float[Array, "B T F"]) -> Float[Array, "B T F"]:
-    """gelu(gate) * up with the tanh form of GELU, in float32, rounded once to the type of `gate`."""
-    activated = jax.nn.gelu(gate.astype(jnp.float32), approximate=True)
-    return (activated * up.astype(jnp.float32)).astype(gate.dtype)
 
 
 class GemmaDecoderBlock(keras.layers.Layer):
@@ -82,8 +74,7 @@ class GemmaDecoderBlock(keras.layers.Layer):
         attended = self.attention(self.pre_attention_norm(x), sin, cos, segment_ids=segment_ids, cache=cache)
         if cache is not None:
             attended, cache = attended
-        x = x + attended
-        normed = self.pre_ffw_norm(x)
+        x, normed = self.pre_ffw_norm(x, residual=attended)
         gate, up = project([self.gating_ffw, self.gating_ffw_2], normed)
         x = x + self.ffw_linear(geglu(gate, up))
         return x if cache is None else (x, cache)

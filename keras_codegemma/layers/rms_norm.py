@@ -1,21 +1,8 @@
 """Root-mean-square normalisation with Gemma's (1 + scale), computed in float32 in every dtype policy."""
 
-import jax
-import jax.numpy as jnp
 import keras
 
-from keras_codegemma.axes import Array, Float
-
-
-def rms_norm(x: Float[Array, "B T D"], scale: Float[Array, " D"], *, epsilon: float) -> Float[Array, "B T D"]:
-    """X / sqrt(mean(x^2) + epsilon) * (1 + scale), in float32, rounded once to the type of `x`.
-
-    The order of operations is KerasHub's and transformers'. The stored scale is the offset from 1.
-    """
-    wide = x.astype(jnp.float32)
-    mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-    normed = wide * jax.lax.rsqrt(mean_square + epsilon)
-    return (normed * (1.0 + scale.astype(jnp.float32))).astype(x.dtype)
+from keras_codegemma.kernels.rms_norm import add_rms_norm, rms_norm
 
 
 class RMSNormalization(keras.layers.Layer):
@@ -36,12 +23,23 @@ class RMSNormalization(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, x):
-        """x: [B, T, D]. Returns the same shape in the compute dtype."""
-        return rms_norm(x, self.scale.value, epsilon=self.epsilon)
+    def call(self, x, residual=None):
+        """Normalises x or, where there is a residual, the sum of both.
 
-    def compute_output_spec(self, x):
-        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
+        Args:
+            x: [B, T, D].
+            residual: of the same shape, or None.
+
+        Returns:
+            [B, T, D] in the compute dtype; with a residual, the pair of the sum and its normalisation.
+        """
+        if residual is None:
+            return rms_norm(x, self.scale.value, epsilon=self.epsilon)
+        return add_rms_norm(x, residual, self.scale.value, epsilon=self.epsilon)
+
+    def compute_output_spec(self, x, residual=None):
+        spec = keras.KerasTensor(x.shape, dtype=self.compute_dtype)
+        return spec if residual is None else (spec, keras.KerasTensor(x.shape, dtype=self.compute_dtype))
 
     def get_config(self):
         return {

@@ -1,15 +1,17 @@
 """Norm, rotary embedding, GeGLU, embedding and sequence index, each against its formula in float64."""
 
 import jax.numpy as jnp
+import keras
 import ml_dtypes
 import numpy as np
 import pytest
 from beartype import beartype
 from jaxtyping import jaxtyped
 
-from keras_codegemma.layers.decoder_block import geglu
+from keras_codegemma.kernels.geglu import geglu
+from keras_codegemma.kernels.rms_norm import rms_norm
 from keras_codegemma.layers.embedding import embed
-from keras_codegemma.layers.rms_norm import rms_norm
+from keras_codegemma.layers.rms_norm import RMSNormalization
 from keras_codegemma.layers.rotary import rotary_angles, rotate
 from keras_codegemma.layers.sequence_index import SequenceIndex
 from tests.tolerances import tolerance
@@ -40,6 +42,24 @@ def test_rms_norm_rounds_once_in_bfloat16():
     np.testing.assert_array_equal(
         np.asarray(rms_norm(jnp.asarray(x), jnp.asarray(scale), epsilon=1e-6)), np.asarray(exact)
     )
+
+
+def test_a_norm_with_a_residual_gives_the_sum_and_its_norm():
+    rng = np.random.default_rng(4)
+    x, residual = rng.normal(size=(2, 1, 3, 8)).astype("float32")
+    layer = RMSNormalization(scale_initializer="ones")
+    total, normed = layer(x, residual=residual)
+    np.testing.assert_array_equal(np.asarray(total), x + residual)
+    np.testing.assert_array_equal(np.asarray(normed), np.asarray(layer(total)))
+
+
+def test_symbolic_norms_run_no_kernel(monkeypatch):
+    layer = RMSNormalization(dtype="bfloat16")
+    x = keras.Input((None, 8), dtype="bfloat16")
+    layer.build(x.shape)
+    monkeypatch.setattr(layer, "call", None)
+    for result in (layer(x), *layer(x, residual=x)):
+        assert (result.shape, result.dtype) == ((None, None, 8), "bfloat16")
 
 
 def test_rotation_turns_halves_by_the_positions_angles():

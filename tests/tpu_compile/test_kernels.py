@@ -14,7 +14,7 @@ from keras_codegemma.kernels.decode_attention import tpu as decode_tpu
 from keras_codegemma.kernels.linear_cross_entropy import cases as loss_cases
 from keras_codegemma.kernels.linear_cross_entropy import linear_cross_entropy
 from keras_codegemma.kernels.linear_cross_entropy import tpu as loss_tpu
-from tests.tpu_compile.topology import TOPOLOGIES, compile_for_one_chip, devices
+from tests.tpu_compile.topology import TOPOLOGIES, compile_for_one_chip, devices, fits
 
 pytestmark = [pytest.mark.libtpu, pytest.mark.parametrize("topology", TOPOLOGIES)]
 
@@ -59,16 +59,6 @@ def loss_gradients(*operands):
         return linear_cross_entropy(hidden, table, labels, z_loss=1e-4)[0].mean()
 
     return jax.grad(mean, argnums=(0, 1))(*operands)
-
-
-def fits(function, operands, *, topology: str, vmem_bytes: int) -> bool:
-    try:
-        compile_for_one_chip(function, *operands, topology=topology, vmem_bytes=vmem_bytes)
-    except jax.errors.JaxRuntimeError as error:
-        if "vmem" not in str(error):
-            raise
-        return False
-    return True
 
 
 @pytest.mark.parametrize("case", [*attention_cases.REAL_2B, *attention_cases.REAL_7B], ids=lambda case: case.name)

@@ -39,3 +39,14 @@ def compile_for_one_chip(
     placed = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding) for x in arguments]
     options = {} if vmem_bytes is None else {"xla_tpu_scoped_vmem_limit_kib": str(vmem_bytes // 1024)}
     return jax.jit(function).lower(*placed).compile(compiler_options=options)
+
+
+def fits(function, operands, *, topology: str, vmem_bytes: int) -> bool:
+    """Whether a function compiles within a limit of VMEM; every other error is raised."""
+    try:
+        compile_for_one_chip(function, *operands, topology=topology, vmem_bytes=vmem_bytes)
+    except jax.errors.JaxRuntimeError as error:
+        if "vmem" not in str(error):
+            raise
+        return False
+    return True
