@@ -408,7 +408,8 @@ class Decoding:
         """Decodes `steps` more passes, each one token a row or, with drafts that held, several; None to the end."""
         count = np.int32(np.iinfo(np.int32).max if steps is None else steps)
         self._state = self._generator._decode(
-            self._generator.weights(), self._state, self._limits, self._sampler, count, self._finish
+            # A copy: the program may still be reading it when `finish` writes.
+            *(self._generator.weights(), self._state, self._limits, self._sampler, count, self._finish.copy())
         )
 
     def advance_segment(self) -> None:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from keras_codegemma.axes import Array, Float, Int
+from keras_codegemma.kernels.sample import sample
 
 
 @jax.tree_util.register_dataclass
@@ -37,7 +38,7 @@ class RandomSampler:
 
     def __call__(self, logits: Float[Array, "B V"], keys: Array) -> Int[Array, " B"]:
         """As in `GreedySampler`; each row is drawn with its own key alone."""
-        return _draw(logits / self.temperature, keys)
+        return sample(logits, keys, temperature=self.temperature)
 
 
 @jax.tree_util.register_dataclass
@@ -55,8 +56,7 @@ class TopKSampler:
 
     def __call__(self, logits: Float[Array, "B V"], keys: Array) -> Int[Array, " B"]:
         """As in `GreedySampler`; each row is drawn with its own key alone."""
-        values, ids = jax.lax.top_k(logits, min(self.k, logits.shape[-1]))
-        return _pick(ids, _draw(values / self.temperature, keys))
+        return sample(logits, keys, temperature=self.temperature, top_k=self.k)
 
 
 @jax.tree_util.register_dataclass
@@ -65,7 +65,7 @@ class TopPSampler:
     """An id drawn from the smallest set of likeliest ids whose probabilities sum to at least p.
 
     The probabilities are those after division by the temperature (Holtzman et al., 2020). With `k`, only the k
-    likeliest are considered, which spares sorting the vocabulary.
+    likeliest are considered.
     """
 
     name: ClassVar[str] = "top_p"
@@ -82,13 +82,7 @@ class TopPSampler:
 
     def __call__(self, logits: Float[Array, "B V"], keys: Array) -> Int[Array, " B"]:
         """As in `GreedySampler`; each row is drawn with its own key alone."""
-        size = logits.shape[-1]
-        values, ids = jax.lax.top_k(logits / self.temperature, size if self.k is None else min(self.k, size))
-        probabilities = jax.nn.softmax(values, axis=-1)
-        before = jnp.cumsum(probabilities, axis=-1) - probabilities
-        # The first is always kept, also where rounding makes its predecessor sum positive.
-        kept = (before < self.p).at[:, 0].set(True)
-        return _pick(ids, _draw(jnp.where(kept, values, -jnp.inf), keys))
+        return sample(logits, keys, temperature=self.temperature, top_k=self.k, top_p=self.p)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,14 +123,6 @@ def get(sampler: str | Sampler | None) -> Sampler:
             f"got {type(sampler).__name__}. Pass for example samplers.TopPSampler(p=0.9)."
         )
     return sampler
-
-
-def _draw(logits: Float[Array, "B C"], keys: Array) -> Int[Array, " B"]:
-    return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
-
-
-def _pick(ids: Int[Array, "B C"], chosen: Int[Array, " B"]) -> Int[Array, " B"]:
-    return jnp.take_along_axis(ids, chosen[:, None], axis=-1)[:, 0].astype(jnp.int32)
 
 
 def _check_temperature(value: object) -> None:
