@@ -7,6 +7,8 @@ from keras_codegemma.axes import Array, Float, Int
 
 BLOCK = 128
 """Logits in a block. With k blocks read of V / 128, both small sorts are over a few thousand numbers."""
+SMALL = 1 << 13
+"""Logits in all, up to which one small sort is quicker (on a CPU: 0.05 ms against 0.09)."""
 
 
 def largest(logits: Float[Array, "B V"], count: int) -> tuple[Float[Array, "B C"], Int[Array, "B C"]]:
@@ -18,7 +20,7 @@ def largest(logits: Float[Array, "B V"], count: int) -> tuple[Float[Array, "B C"
     """
     batch, size = logits.shape
     blocks = -(-size // BLOCK)
-    if count >= blocks:
+    if count >= blocks or batch * size <= SMALL:
         values, ids = jax.lax.top_k(logits, count)
         return values, ids.astype(jnp.int32)
     padded = jnp.pad(logits, ((0, 0), (0, blocks * BLOCK - size)), constant_values=-jnp.inf)
