@@ -8,14 +8,11 @@ import jax
 import jax.numpy as jnp
 import keras
 
-from keras_codegemma.axes import Array, Bool, Float, Int
+from keras_codegemma.axes import Array, Float, Int
 from keras_codegemma.cache import LayerCache
+from keras_codegemma.kernels.decode_attention import decode_attention
 from keras_codegemma.layers.projection import Projection, kernel_initializers, project
 from keras_codegemma.layers.rotary import rotate
-
-# Key slots that one step of `attend_cached` reads. Work is proportional to the used length rounded up to this.
-# Small enough that a short prompt does not pay for a long cache; large enough that the loop itself is cheap.
-CACHE_BLOCK = 256
 
 # Finite, so that a row without any allowed key (padding) gives a finite, unused result instead of NaN.
 _MASKED = -1e30
@@ -43,55 +40,10 @@ def attend(
 def attend_cached(query: Float[Array, "B T N H"], cache: LayerCache) -> Float[Array, "B T N H"]:
     """Causal attention of T new tokens a row over its cache, into which their own keys are already written.
 
-    Query t of row b stands at position cache.lengths[b] + t and sees the slots up to it. The cache is read in blocks,
-    only as far as the longest row has come, with a running softmax, so neither work nor memory grows with the
-    capacity. Block size is fixed, so a row's sums are made in the same order whatever the batch or the capacity.
+    Query t of row b stands at position cache.lengths[b] + t and sees the slots up to it. Neither work nor memory grows
+    with the capacity, and a row's sums are made in the same order whatever the batch or the capacity.
     """
-    time, capacity = query.shape[1], cache.key.shape[1]
-    grouped = _group_heads(query, cache.key.shape[2]).transpose(0, 2, 3, 1, 4).astype(cache.key.dtype)  # B K G T H
-    positions = cache.lengths[:, None] + jnp.arange(time, dtype=jnp.int32)  # B T
-    block = min(CACHE_BLOCK, capacity)
-    # Invariant after block i: `total` and `mixed` are the softmax's denominator and numerator over the slots of
-    # blocks 0 .. i, relative to exp(`highest`). Slot 0 is visible to every query, so `highest` is real after block 0.
-    highest = jnp.full(grouped.shape[:-1], _MASKED, jnp.float32)
-    total = jnp.zeros(grouped.shape[:-1], jnp.float32)
-    mixed = jnp.zeros(grouped.shape, jnp.float32)
-
-    def read_block(step: Int[Array, ""], running: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        # The last block of a capacity that is no multiple is moved left; slots read before are masked out.
-        start = jnp.minimum(step * block, capacity - block)
-        key = jax.lax.dynamic_slice_in_dim(cache.key, start, block, axis=1)
-        value = jax.lax.dynamic_slice_in_dim(cache.value, start, block, axis=1)
-        slots = start + jnp.arange(block, dtype=jnp.int32)
-        # A weight of 0 does not hide what an unwritten slot holds if that is infinite or NaN.
-        written = slots[None, :] < (cache.lengths + time)[:, None]  # B S
-        value = jnp.where(written[:, :, None, None], value, 0)
-        allowed = (slots[None, None, :] <= positions[:, :, None]) & (slots >= step * block)  # B T S
-        return _add_block(running, grouped, key, value, allowed)
-
-    used = jnp.max(cache.lengths) + time
-    steps = (used + block - 1) // block
-    _, total, mixed = jax.lax.fori_loop(0, steps, read_block, (highest, total, mixed))
-    joined = (mixed / total[..., None]).transpose(0, 3, 1, 2, 4)  # B T K G H
-    return joined.reshape(query.shape).astype(query.dtype)
-
-
-def _add_block(
-    running: tuple[Array, Array, Array],
-    query: Float[Array, "B K G T H"],
-    key: Float[Array, "B S K H"],
-    value: Float[Array, "B S K H"],
-    allowed: Bool[Array, "B T S"],
-) -> tuple[Array, Array, Array]:
-    """One step of the running softmax (Milakov and Gimelshein, 2018, algorithm 3)."""
-    highest, total, mixed = running
-    scores = jnp.einsum("bkgth,bskh->bkgts", query, key, preferred_element_type=jnp.float32)
-    scores = jnp.where(allowed[:, None, None], scores, _MASKED)
-    new_highest = jnp.maximum(highest, scores.max(-1))
-    weights = jnp.where(allowed[:, None, None], jnp.exp(scores - new_highest[..., None]), 0.0)
-    old = jnp.exp(highest - new_highest)
-    values = jnp.einsum("bkgts,bskh->bkgth", weights.astype(value.dtype), value, preferred_element_type=jnp.float32)
-    return new_highest, total * old + weights.sum(-1), mixed * old[..., None] + values
+    return decode_attention(query, cache.key, cache.value, cache.lengths)
 
 
 def _group_heads(query: Float[Array, "B T N H"], num_key_value_heads: int) -> Float[Array, "B T K G H"]:

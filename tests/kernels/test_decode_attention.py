@@ -5,13 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from keras_codegemma.kernels.decode_attention import OPERATION, blocks, cases, decode_attention, reference, tpu
+from keras_codegemma.kernels import native as kernels
+from keras_codegemma.kernels.decode_attention import OPERATION, blocks, cases, decode_attention, native, reference, tpu
 from tests.tolerances import tolerance
 
 VERSIONS = {
     "blocks": blocks.decode_attention,
+    "native": lambda *operands: native.decode_attention(*operands[:4]),
     "pallas": lambda *operands: tpu.decode_attention(*operands, interpret=True),
 }
+
+
+NATIVE_CASES = tuple(case for case in cases.TESTED if case.head_dim % 16 == 0)
 
 
 def operands(case: cases.Case, cache_dtype: str) -> tuple[jax.Array | None, ...]:
@@ -47,8 +52,54 @@ def test_values_equal_the_reference(version, case, cache_dtype):
     assert np.abs(ours - theirs).max() / np.abs(theirs).max() <= tolerance("attention", dtype)
 
 
+@pytest.mark.parametrize("cache_dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("level", [None, "avx512", "avx2", "portable"])
+@pytest.mark.parametrize("case", NATIVE_CASES, ids=lambda case: case.name)
+def test_native_values_equal_the_reference(case, level, cache_dtype, any_level):
+    try:
+        kernels.limit_level(level)
+    except ValueError as error:
+        pytest.skip(f"not on this processor: {error}")
+    inputs = operands(case, cache_dtype)
+    theirs = np.asarray(reference.decode_attention(*inputs))
+    ours = np.asarray(jax.jit(native.decode_attention)(*inputs[:4]), np.float32)
+    assert np.abs(ours - theirs).max() / np.abs(theirs).max() <= tolerance("attention", cache_dtype)
+
+
+def test_a_native_row_is_the_same_to_the_last_bit_alone_in_a_batch_and_in_a_longer_cache(native_library):
+    case = cases.Case(batch=16, time=3, heads=8, kv_heads=1, head_dim=64, slots=600)
+    query, key, value, lengths, _, _ = operands(case, "float32")
+    together = native.decode_attention(query, key, value, lengths)
+    longer = [jnp.pad(x[:1], ((0, 0), (0, 100), (0, 0), (0, 0)), constant_values=jnp.nan) for x in (key, value)]
+    assert np.array_equal(together[:1], native.decode_attention(query[:1], *longer, lengths[:1]))
+
+
+def test_native_lengths_beyond_the_cache_read_nothing_outside(native_library):
+    case = cases.Case(batch=1, time=2, heads=2, kv_heads=1, head_dim=16, slots=70)
+    query, key, value, _, _, _ = operands(case, "float32")
+    key, value = jnp.nan_to_num(key), jnp.nan_to_num(value)
+    full = native.decode_attention(query, key, value, jnp.asarray([69], jnp.int32))
+    beyond = native.decode_attention(query, key, value, jnp.asarray([10_000], jnp.int32))
+    assert np.array_equal(full, beyond)
+    assert not native.decode_attention(query, key, value, jnp.asarray([-5], jnp.int32)).any()
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "head_dim", "reason"),
+    [
+        (("float32", "float32"), 8, "heads must be a multiple of 16 wide, got 8"),
+        (("float16", "float32"), 16, "queries must be bfloat16 or float32, got float16"),
+        (("float32", "float16"), 16, "the cache must be bfloat16 or float32, got float16 and float16"),
+    ],
+)
+def test_the_native_version_says_why_it_refuses(dtypes, head_dim, reason):
+    query = jax.ShapeDtypeStruct((1, 1, 2, head_dim), dtypes[0])
+    key = jax.ShapeDtypeStruct((1, 32, 1, head_dim), dtypes[1])
+    assert native.supports(query, key, key, jax.ShapeDtypeStruct((1,), "int32")) == reason
+
+
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_length_of_a_row_is_right(version):
+def test_every_length_of_a_row_is_right(version, native_library):
     case = cases.Case(batch=1, time=2, heads=2, kv_heads=1, head_dim=128, slots=256)
     query, key, value, _, _, _ = operands(case, "float32")
     key, value = jnp.nan_to_num(key), jnp.nan_to_num(value)
@@ -96,7 +147,7 @@ def test_the_tpu_kernel_says_why_it_refuses(query, key, reason):
 
 def test_choice_follows_the_platform():
     inputs = operands(cases.SMALL[0], "bfloat16")
-    assert OPERATION.choose("cpu", *inputs).taken.name == "blocks"
+    assert OPERATION.choose("cpu", *inputs).taken.name == ("blocks" if kernels.absence() else "native")
     assert OPERATION.choose("tpu", *inputs).taken.name == "pallas"
 
 

@@ -3,6 +3,7 @@
 import importlib
 import re
 import threading
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -41,17 +42,16 @@ def test_a_damaged_library_or_one_for_another_processor_is_refused(monkeypatch, 
 
 
 def test_a_library_of_another_interface_is_refused(native_library, monkeypatch):
+    ours = library.INTERFACE
     monkeypatch.setattr(library, "INTERFACE", 99)
     monkeypatch.delenv("KERAS_CODEGEMMA_NATIVE", raising=False)
     path = native.library_path()
     if not path.is_file():  # the fixture built it into a cache of its own
-        path = next(path for path in _open_libraries() if "codegemma" in path)
-    assert library._load(path).reason == f"{path} has interface 1, not 99; build it again"
+        path = Path(next(path for path in _open_libraries() if "codegemma" in path))
+    assert library._load(path).reason == f"{path} has interface {ours}, not 99; build it again"
 
 
 def _open_libraries() -> list[str]:
-    from pathlib import Path
-
     lines = Path("/proc/self/maps").read_text().splitlines()
     return [line.split()[-1] for line in lines if line.endswith(".so")]
 

@@ -7,7 +7,7 @@ from beartype import beartype
 from jaxtyping import jaxtyped
 
 from keras_codegemma.cache import LayerCache
-from keras_codegemma.layers import attention
+from keras_codegemma.kernels.decode_attention import blocks
 from keras_codegemma.layers.attention import attend, attend_cached
 from tests.tolerances import tolerance
 
@@ -52,7 +52,7 @@ def test_attend_equals_the_definition_within_each_segment(heads, key_value_heads
 def test_cached_attention_equals_the_definition_at_each_rows_own_length(
     monkeypatch, heads, key_value_heads, time, block
 ):
-    monkeypatch.setattr(attention, "CACHE_BLOCK", block)
+    monkeypatch.setattr(blocks, "BLOCK", block)
     rng = np.random.default_rng([heads, key_value_heads, time, block])
     capacity, lengths = 30, np.array([0, 17, 27], "int32")
     key, value = rng.normal(size=(2, 3, capacity, key_value_heads, 8)).astype("float32")

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from keras_codegemma.axes import Array, Float, Int
-from keras_codegemma.kernels.decode_attention import blocks, reference, tpu
+from keras_codegemma.kernels.decode_attention import blocks, native, reference, tpu
 from keras_codegemma.kernels.dispatch import PLATFORMS, Implementation, Operation, anything, as_reference
 
 __all__ = ["OPERATION", "decode_attention"]
@@ -20,6 +20,7 @@ def _as_query(query: Array, *operands: Array | None) -> Float[Array, "B T N H"]:
 OPERATION = Operation(
     "decode_attention",
     Implementation(name="pallas", platforms=("tpu",), supports=_tpu_supports, run=tpu.decode_attention),
+    Implementation(name="native", platforms=("cpu",), supports=native.supports, run=native.decode_attention),
     Implementation(name="blocks", platforms=PLATFORMS, supports=anything, run=blocks.decode_attention),
     as_reference(_as_query),
 )
@@ -38,7 +39,7 @@ def decode_attention(
     """Causal attention of T new tokens a row over its cache, into which their own keys are already written.
 
     Query t of row b stands at position lengths[b] + t and sees the slots up to it. Work is proportional to the used
-    length, on TPU each row's own, elsewhere the longest row's, not to the capacity. What slots hold beyond a row's
+    length (of each row's own, or with "blocks" the longest row's), not to the capacity. What slots hold beyond a row's
     tokens does not matter, NaN included.
 
     Args:
@@ -48,7 +49,7 @@ def decode_attention(
         lengths: int32, tokens of each row before these; lengths + T <= S.
         key_scale: float32, what one slot's int8 entries of one head are multiplied with.
         value_scale: likewise.
-        implementation: "pallas", "blocks" or "reference"; None for the best.
+        implementation: "pallas", "native", "blocks" or "reference"; None for the best.
 
     Returns:
         In the dtype of `query`.

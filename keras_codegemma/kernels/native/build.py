@@ -25,21 +25,27 @@ COMPILERS = ("c++", "g++", "clang++")
 _COMMON = ("-O3", "-std=c++17", "-fPIC", "-ffp-contract=fast")
 _AVX2 = ("-mavx2", "-mfma")
 _AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl")
+_WIDE = (*_AVX512, "-mprefer-vector-width=512")
 _TIMEOUT_SECONDS = 300
 
 _UNITS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("portable", "portable.cc", ()),
+    ("attend", "attend.cc", ()),
+    ("attend_ffi", "attend_ffi.cc", ()),
+    ("levels", "levels.cc", ()),
     ("pool", "pool.cc", ()),
     ("ffi", "ffi.cc", ()),
 )
 # Instructions of a level are allowed in that level's unit alone; the rest runs on any processor of its kind.
 _X86_UNITS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("avx2", "portable.cc", (*_AVX2, "-DLEVEL=kAvx2", '-DLEVEL_NAME="avx2"')),
+    ("avx2", "portable.cc", (*_AVX2, "-DLEVEL=kAvx2", '-DLEVEL_NAME="avx2"', "-DATTEND_LEVEL=kAttendAvx2")),
+    ("attend_avx2", "attend.cc", (*_AVX2, "-DATTEND_LEVEL=kAttendAvx2")),
     (
         "avx512",
         "portable.cc",
-        (*_AVX512, "-mprefer-vector-width=512", "-DLEVEL=kAvx512", '-DLEVEL_NAME="avx512"'),
+        (*_WIDE, "-DLEVEL=kAvx512", '-DLEVEL_NAME="avx512"', "-DATTEND_LEVEL=kAttendAvx512"),
     ),
+    ("attend_avx512", "attend.cc", (*_WIDE, "-DATTEND_LEVEL=kAttendAvx512")),
     ("avx512_bf16", "avx512_bf16.cc", (*_AVX512, "-mavx512bf16", "-mavx512vbmi")),
 )
 

@@ -16,10 +16,10 @@ _LOGGER = logging.getLogger(__name__)
 DISABLE = "KERAS_CODEGEMMA_NATIVE"
 """Set to 0, the library is not opened. `KERAS_CODEGEMMA_THREADS` sets its threads; by default, one a processor."""
 
-INTERFACE = 1
+INTERFACE = 2
 """What `codegemma_interface` in `source/ffi.cc` must return."""
 
-TARGETS = ("codegemma_nk", "codegemma_kn")
+TARGETS = ("codegemma_nk", "codegemma_kn", "codegemma_attend")
 
 
 @dataclass(kw_only=True)

@@ -407,6 +407,6 @@ static void kn_finish(const float* sums, int64_t count, void* out, bool out_is_b
 }  // namespace
 
 extern const Level kAvx512Bf16;
-const Level kAvx512Bf16 = {"avx512_bf16", packed_row_bytes, pack_row, nk_scratch_bytes, nk, kn, kn_finish};
+const Level kAvx512Bf16 = {"avx512_bf16", &kAttendAvx512, packed_row_bytes, pack_row, nk_scratch_bytes, nk, kn, kn_finish};
 
 }  // namespace codegemma

@@ -1,4 +1,4 @@
-// The functions that XLA calls, and the choice of the level that this processor can run.
+// The products that XLA calls.
 //
 //   codegemma_nk, codegemma_kn: (x [M, K], then data and scale of each of W weights) -> W products [M, N]
 //   attributes: format (`Format`), group (of int4, else 0), heads (kn: a weight is `heads` matrices [K, N / heads])
@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "kernels.h"
+#include "levels.h"
+#include "memory.h"
 #include "pool.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -19,61 +21,9 @@ namespace ffi = xla::ffi;
 namespace codegemma {
 namespace {
 
-constexpr int64_t kAlignment = 64;
 constexpr int64_t kChunk = 64;       // outputs that a thread takes at once from rows of weights, at least
 constexpr int64_t kSplitColumns = 2048;  // fewer columns a thread than this, and threads split the inputs instead
 constexpr int64_t kSumBytes = 65536;     // sums of one panel, which stay in the second-level cache
-
-// Whether this processor runs a level. Never runs an instruction to find out.
-bool runs(const Level& level) {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  if (&level == &kAvx2) return avx2;
-  if (&level == &kAvx512) return avx512;
-  if (&level == &kAvx512Bf16)
-    return avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi");
-#endif
-  return &level == &kPortable;
-}
-
-std::vector<const Level*> levels() {
-#if defined(__x86_64__)
-  return {&kAvx512Bf16, &kAvx512, &kAvx2, &kPortable};
-#else
-  return {&kPortable};
-#endif
-}
-
-// No better level than this is taken; null for no limit.
-std::atomic<const Level*> g_limit{nullptr};
-
-const Level* level_for(bool x_is_bfloat16) {
-  const Level* limit = g_limit.load();
-  bool allowed = limit == nullptr;
-  for (const Level* level : levels()) {
-    allowed = allowed || level == limit;
-#if defined(__x86_64__)
-    // It takes bfloat16 activations only.
-    if (level == &kAvx512Bf16 && !x_is_bfloat16) continue;
-#endif
-    if (allowed && runs(*level)) return level;
-  }
-  return &kPortable;
-}
-
-struct Free {
-  void operator()(void* pointer) const { std::free(pointer); }
-};
-using Memory = std::unique_ptr<void, Free>;
-
-Memory allocate(size_t bytes) {
-  void* pointer = nullptr;
-  if (posix_memalign(&pointer, kAlignment, std::max<size_t>(bytes, kAlignment)) != 0) pointer = nullptr;
-  return Memory(pointer);
-}
 
 struct Product {
   Weights weights;
@@ -278,25 +228,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(codegemma_kn, kn,
 
 extern "C" {
 
-// The name of the level that calls take, for bfloat16 and for float32 activations.
-const char* codegemma_level(int x_is_bfloat16) { return codegemma::level_for(x_is_bfloat16 != 0)->name; }
-
-// Makes calls take no better level; null for the best. 0 if done, 1 for an unknown name, 2 if this processor cannot.
-int codegemma_limit_level(const char* name) {
-  if (name == nullptr) {
-    codegemma::g_limit = nullptr;
-    return 0;
-  }
-  for (const codegemma::Level* level : codegemma::levels())
-    if (std::strcmp(level->name, name) == 0) {
-      if (!codegemma::runs(*level)) return 2;
-      codegemma::g_limit = level;
-      return 0;
-    }
-  return 1;
-}
-
 int codegemma_threads() { return codegemma::thread_count(); }
 
-int codegemma_interface() { return 1; }
+int codegemma_interface() { return 2; }
 }

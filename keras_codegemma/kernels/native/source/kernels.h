@@ -1,4 +1,4 @@
-// What every instruction set level provides: packing of activations, and the two products.
+// What every instruction set level provides: packing of activations, the two products, and attention.
 //
 //   NK: weights [N, K], a row per output, in float32, bfloat16, int8 or int4.   out[m, n] = sum_k x[m, k] w[n, k]
 //   KN: weights [K, N], a row per input, in bfloat16.                           out[m, n] = sum_k x[m, k] w[k, n]
@@ -27,8 +27,32 @@ struct Weights {
   int64_t group;      // of int4
 };
 
+// Slots that attention takes at once.
+constexpr int64_t kSlots = 64;
+
+// Some queries over some slots of one key-value head.
+struct AttendBlock {
+  const float* query;      // [rows, width], scaled
+  const void *key, *value;  // [slots, width], `stride` elements apart, float32 or bfloat16
+  bool is_bfloat16;
+  int64_t rows, width, slots, stride;
+  const int64_t* visible;  // [rows], how many of the slots each query sees; may be none
+};
+
+// What attention has summed for some queries: exp(score - highest), alone and times the values.
+struct AttendSums {
+  float *highest, *total, *mixed;  // [rows], [rows], [rows, width]
+};
+
+struct Attend {
+  void (*run)(const AttendBlock& block, const AttendSums& to);
+  // Adds the sums over one block to those over others; a total of 0 is of none.
+  void (*add)(const AttendSums& from, int64_t rows, int64_t width, const AttendSums& to);
+};
+
 struct Level {
   const char* name;
+  const Attend* attend;
   // Bytes of packed activations of one row.
   size_t (*packed_row_bytes)(Format format, bool x_is_bfloat16, int64_t k);
   void (*pack_row)(Format format, const void* x, bool x_is_bfloat16, int64_t k, void* packed);
@@ -44,8 +68,10 @@ struct Level {
   void (*kn_finish)(const float* sums, int64_t count, void* out, bool out_is_bfloat16);
 };
 
+extern const Attend kAttendPortable;
 extern const Level kPortable;
 #if defined(__x86_64__)
+extern const Attend kAttendAvx2, kAttendAvx512;
 extern const Level kAvx2;
 extern const Level kAvx512;
 extern const Level kAvx512Bf16;

@@ -5,6 +5,7 @@
 #ifndef LEVEL
 #define LEVEL kPortable
 #define LEVEL_NAME "portable"
+#define ATTEND_LEVEL kAttendPortable
 #endif
 
 namespace codegemma {
@@ -158,6 +159,6 @@ static void kn_finish(const float* sums, int64_t count, void* out, bool out_is_b
 }  // namespace
 
 extern const Level LEVEL;
-const Level LEVEL = {LEVEL_NAME, packed_row_bytes, pack_row, nk_scratch_bytes, nk, kn, kn_finish};
+const Level LEVEL = {LEVEL_NAME, &ATTEND_LEVEL, packed_row_bytes, pack_row, nk_scratch_bytes, nk, kn, kn_finish};
 
 }  // namespace codegemma
