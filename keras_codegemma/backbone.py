@@ -12,6 +12,7 @@ import numpy as np
 from keras_codegemma import distribution
 from keras_codegemma.cache import KVCache, from_layers
 from keras_codegemma.config import CodeGemmaConfig
+from keras_codegemma.kernels.partition import Partition
 from keras_codegemma.layers import (
     GemmaDecoderBlock,
     Projection,
@@ -27,6 +28,7 @@ WeightSource = Callable[[str, tuple[int, ...], str], Any]
 """(weight path, shape, dtype) to an array of that shape; called once per weight, in model order."""
 
 INPUT_NAMES = ("token_ids", "padding_mask", "segment_ids", "positions")
+REMAT_CHOICES = (None, "block")
 DEFAULT_LORA_TARGETS = ("query", "value")
 
 
@@ -122,6 +124,30 @@ class CodeGemmaBackbone(keras.Model):
     def call(self, inputs, training=None, mask=None):
         # Training steps come here directly, past __call__.
         return super().call(with_optional_inputs(inputs), training=training, mask=mask)
+
+    @property
+    def partition(self) -> Partition | None:
+        """The mesh this was built for; None on one device."""
+        return self.transformer_layers[0].partition
+
+    @property
+    def remat(self) -> str | None:
+        """What training's backward pass computes again instead of keeping it: None for nothing, "block" for all of a
+        decoder block but its input, which costs a third more products and keeps [B, T, D] a block.
+
+        Set it before `compile`. It changes no value and is not saved.
+
+        Raises:
+            ValueError: set to anything else.
+        """
+        return self.transformer_layers[0].remat
+
+    @remat.setter
+    def remat(self, choice: str | None) -> None:
+        if choice not in REMAT_CHOICES:
+            raise ValueError(f"remat must be one of {REMAT_CHOICES}; got {choice!r}. Use 'block' to save memory.")
+        for block in self.transformer_layers:
+            block.remat = choice
 
     def run_decoder(self, token_ids, positions, cache: KVCache, new_lengths) -> tuple[Any, KVCache]:
         """The forward pass of T new tokens a row over a cache.

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from keras_codegemma.axes import Array, Float, Int
 from keras_codegemma.config import CodeGemmaConfig
+from keras_codegemma.kernels.partition import Partition
 
 
 @jax.tree_util.register_dataclass
@@ -30,16 +31,26 @@ class LayerCache:
     value: Float[Array, "B S K H"]
     lengths: Int[Array, " B"]
 
-    def write(self, key: Float[Array, "B T K H"], value: Float[Array, "B T K H"]) -> "LayerCache":
+    def write(
+        self, key: Float[Array, "B T K H"], value: Float[Array, "B T K H"], *, partition: Partition | None = None
+    ) -> "LayerCache":
         """Puts T tokens of each row at its slots lengths .. lengths + T. The lengths stay.
 
-        The caller sees to it that lengths + T <= S: the update would otherwise move left over real tokens.
+        On a mesh each device writes its own rows and heads. The caller sees to it that lengths + T <= S: the update
+        would otherwise move left over real tokens.
         """
-        return replace(
-            self,
-            key=_write_rows(self.key, key, self.lengths),
-            value=_write_rows(self.value, value, self.lengths),
-        )
+        write = _write_rows
+        if partition is not None:
+            batch = partition.batch_of(key.shape[0])
+            split = jax.sharding.PartitionSpec(batch, None, partition.kv_axis(key.shape[2]))
+            write = jax.shard_map(
+                _write_rows,
+                mesh=partition.mesh,
+                in_specs=(split, split, jax.sharding.PartitionSpec(batch)),
+                out_specs=split,
+                check_vma=False,
+            )
+        return replace(self, key=write(self.key, key, self.lengths), value=write(self.value, value, self.lengths))
 
 
 @jax.tree_util.register_dataclass
@@ -58,12 +69,21 @@ class KVCache:
     lengths: Int[Array, " B"]
 
     @classmethod
-    def create(cls, config: CodeGemmaConfig, *, batch_size: int, capacity: int, dtype: str) -> "KVCache":
-        """An empty cache of `capacity` slots a row."""
+    def create(
+        cls,
+        config: CodeGemmaConfig,
+        *,
+        batch_size: int,
+        capacity: int,
+        dtype: str,
+        partition: Partition | None = None,
+    ) -> "KVCache":
+        """An empty cache of `capacity` slots a row; on a mesh, each device has its own rows and heads."""
         shape = (batch_size, capacity, config.num_key_value_heads, config.head_dim)
+        place = None if partition is None else cache_sharding(config, batch_size=batch_size, partition=partition)
         return cls(
-            keys=tuple(jnp.zeros(shape, dtype) for _ in range(config.num_layers)),
-            values=tuple(jnp.zeros(shape, dtype) for _ in range(config.num_layers)),
+            keys=tuple(jnp.zeros(shape, dtype, device=place) for _ in range(config.num_layers)),
+            values=tuple(jnp.zeros(shape, dtype, device=place) for _ in range(config.num_layers)),
             lengths=jnp.zeros((batch_size,), jnp.int32),
         )
 
@@ -88,6 +108,11 @@ def from_layers(layers: list[LayerCache], *, new_lengths: Int[Array, " B"]) -> K
         values=tuple(layer.value for layer in layers),
         lengths=new_lengths,
     )
+
+
+def cache_sharding(config: CodeGemmaConfig, *, batch_size: int, partition: Partition) -> jax.sharding.NamedSharding:
+    """Of keys and values on a mesh: rows over the batch axes, heads over the model axis, where each divides."""
+    return partition.sharding(partition.batch_of(batch_size), None, partition.kv_axis(config.num_key_value_heads))
 
 
 def storage_dtype(compute_dtype: str) -> str:

@@ -29,7 +29,9 @@ SMALLEST_CAPACITY = 1024
 # again, which drafts must earn, so several rows get none.
 DRAFT_TOKENS = 3
 DRAFT_WINDOW = 2048  # tokens back that are searched
-CAPACITY_SLACK = 16  # slots beyond the power of two, for drafts behind the last token
+# Slots beyond the power of two, for drafts behind the last token. On an accelerator as many as the cache kernel reads
+# at once, since it takes only capacities that are a multiple.
+CAPACITY_SLACK = {"cpu": 16, "accelerator": 256}
 PREFILL_CHUNKS = {"cpu": (16, 64, 256), "accelerator": (16, 64, 1024)}
 STOP_SLOTS = 8
 SEGMENT_SECONDS = 0.03  # aimed at between two looks at a running decode: a screen is redrawn no faster
@@ -118,7 +120,7 @@ class Generator:
 
     def __init__(self, backbone: CodeGemmaBackbone):
         self.backbone = backbone
-        self._chunks = PREFILL_CHUNKS["cpu" if jax.default_backend() == "cpu" else "accelerator"]
+        self._chunks = PREFILL_CHUNKS[_machine()]
         self._prefill = jax.jit(self._prefill_program, donate_argnames=("cache", "last_hidden"))
         self._start = jax.jit(self._start_program, donate_argnames=("cache",))
         self._decode = jax.jit(self._decode_program, donate_argnames=("state",))
@@ -147,7 +149,7 @@ class Generator:
             raise TypeError(
                 "Generator.begin takes samplers that choose one token at a time; got BeamSampler. Use BeamSearch."
             )
-        rows = 1 << (len(prompts) - 1).bit_length()
+        rows = self.padded_rows(len(prompts))
         padding = rows - len(prompts)
         # A padding row repeats the shortest work there is: one token in, one token out.
         padded = [*map(list, prompts), *([prompts[0][0]] for _ in range(padding))]
@@ -166,6 +168,14 @@ class Generator:
             tokens[row, : len(prompt)] = prompt
         state = self._start(self.weights(), cache, last_hidden, tokens, limits, sampler)
         return Decoding(self, state, limits, sampler, real_rows=len(prompts))
+
+    def padded_rows(self, rows: int) -> int:
+        """How many rows are run for so many prompts: a power of two and, on a mesh, a multiple of the row's parts."""
+        rows = 1 << (rows - 1).bit_length()
+        if (partition := self.backbone.partition) is not None:
+            parts = partition.size(*partition.batch)
+            rows = -(-rows // parts) * parts
+        return rows
 
     def weights(self) -> list[Array]:
         """The backbone's arrays, in the order of `backbone.variables`: the first argument of every program."""
@@ -227,7 +237,13 @@ class Generator:
             # What an earlier call left in it lies beyond the new lengths, so it is never read.
             if key.shape[:2] == (batch_size, capacity) and key.dtype == dtype:
                 return cache
-        return KVCache.create(self.backbone.config, batch_size=batch_size, capacity=capacity, dtype=dtype)
+        return KVCache.create(
+            self.backbone.config,
+            batch_size=batch_size,
+            capacity=capacity,
+            dtype=dtype,
+            partition=self.backbone.partition,
+        )
 
     def _scope(self, weights: list[Array]) -> keras.StatelessScope:
         return keras.StatelessScope(state_mapping=list(zip(self.backbone.variables, weights, strict=True)))
@@ -257,7 +273,15 @@ class Generator:
             finished=jnp.zeros((batch,), bool),
         )
         logits = self.logits(weights, last_hidden)
-        return accept(state, logits, limits, sampler, active=jnp.ones((batch,), bool))[0]
+        return self._readable(accept(state, logits, limits, sampler, active=jnp.ones((batch,), bool))[0])
+
+    def _readable(self, state: DecodeState) -> DecodeState:
+        """The state with everything but the cache whole on every device."""
+        partition = self.backbone.partition
+        if partition is None:
+            return state
+        names = ("tokens", "counts", "logprobs", "stopped", "finished")
+        return replace(state, **{name: partition.whole(getattr(state, name)) for name in names})
 
     def _decode_program(self, weights, state, limits, sampler, steps, finish):
         """Up to `steps` more passes; rows in `finish` [B] get no more tokens."""
@@ -271,7 +295,7 @@ class Generator:
             return step + 1, self._check_drafts(weights, state, limits, sampler)
 
         state = replace(state, finished=state.finished | finish)
-        return jax.lax.while_loop(unfinished, one_step, (jnp.int32(0), state))[1]
+        return self._readable(jax.lax.while_loop(unfinished, one_step, (jnp.int32(0), state))[1])
 
     def _check_drafts(self, weights, state, limits, sampler):
         """One pass over the last token and its drafts: at least one new id a row, and one more per draft that held.
@@ -456,7 +480,11 @@ def capacity_for(tokens: int) -> int:
 
     A power of two, so that few programs are compiled, and `CAPACITY_SLACK` for drafts behind the last token.
     """
-    return max(SMALLEST_CAPACITY, 1 << (tokens - 1).bit_length()) + CAPACITY_SLACK
+    return max(SMALLEST_CAPACITY, 1 << (tokens - 1).bit_length()) + CAPACITY_SLACK[_machine()]
+
+
+def _machine() -> str:
+    return "cpu" if jax.default_backend() == "cpu" else "accelerator"
 
 
 def chunk_plan(tokens: int, chunks: tuple[int, int, int]) -> list[int]:

@@ -1,8 +1,9 @@
-"""From one device to a pod: meshes, the layout of every weight, the choice of a mesh, and the start of many processes.
+"""From one device to many: meshes, and the layout of every weight.
 
-    parallel = kcg.distribution.auto(config, job="lora", rows=8, length=2048).parallel()
+    shape = kcg.distribution.MeshShape(fsdp=4, model=2)
+    parallel = kcg.distribution.CodeGemmaParallel(shape, kcg.presets.find("code_gemma_2b_en").config)
     keras.distribution.set_distribution(parallel)
-    lm = kcg.CodeGemmaCausalLM.from_preset(...)       # weights go straight to their devices
+    lm = kcg.CodeGemmaCausalLM.from_preset("code_gemma_2b_en")      # weights go straight to their devices
 
 | to | read |
 | --- | --- |
@@ -16,15 +17,30 @@ import jax
 import keras
 
 from keras_codegemma.distribution.parallel import CodeGemmaParallel, device_mesh, layout_map
+from keras_codegemma.kernels.partition import Partition, Storage
 from keras_codegemma.sharding import MeshShape
 
-__all__ = ["CodeGemmaParallel", "MeshShape", "active", "device_mesh", "layout_map", "place"]
+__all__ = ["CodeGemmaParallel", "MeshShape", "active", "device_mesh", "layout_map", "place", "storage_of"]
 
 
 def active() -> CodeGemmaParallel | None:
     """The global distribution, where it is one of ours."""
     found = keras.distribution.distribution()
     return found if isinstance(found, CodeGemmaParallel) else None
+
+
+def active_partition() -> Partition | None:
+    """The mesh of the global distribution, as layers that are built under it keep it; None without one of ours."""
+    found = active()
+    return None if found is None else found.partition
+
+
+def storage_of(variable: keras.Variable) -> Storage | None:
+    """How a weight lies on the global distribution's mesh; None without one of ours."""
+    found = active()
+    if found is None:
+        return None
+    return Storage(partition=found.partition, axes=tuple(found.get_variable_layout(variable).axes))
 
 
 def place(value: Any, spec: jax.sharding.PartitionSpec) -> jax.Array:

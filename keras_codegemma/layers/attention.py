@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import keras
 
+from keras_codegemma import distribution
 from keras_codegemma.axes import Array, Float, Int
 from keras_codegemma.cache import LayerCache
 from keras_codegemma.kernels.decode_attention import decode_attention
+from keras_codegemma.kernels.partition import Partition
 from keras_codegemma.layers.projection import Projection, kernel_initializers, project
 from keras_codegemma.layers.rotary import rotate
 
@@ -37,13 +39,15 @@ def attend(
     return mixed.reshape(query.shape).astype(query.dtype)
 
 
-def attend_cached(query: Float[Array, "B T N H"], cache: LayerCache) -> Float[Array, "B T N H"]:
+def attend_cached(
+    query: Float[Array, "B T N H"], cache: LayerCache, partition: Partition | None = None
+) -> Float[Array, "B T N H"]:
     """Causal attention of T new tokens a row over its cache, into which their own keys are already written.
 
     Query t of row b stands at position cache.lengths[b] + t and sees the slots up to it. Neither work nor memory grows
     with the capacity, and a row's sums are made in the same order whatever the batch or the capacity.
     """
-    return decode_attention(query, cache.key, cache.value, cache.lengths)
+    return decode_attention(query, cache.key, cache.value, cache.lengths, partition=partition)
 
 
 def _group_heads(query: Float[Array, "B T N H"], num_key_value_heads: int) -> Float[Array, "B T K G H"]:
@@ -82,6 +86,7 @@ class GemmaAttention(keras.layers.Layer):
         self._initializer_for = initializer_for
 
     def build(self, input_shape):
+        self._partition = distribution.active_partition()
         width = input_shape[-1]
         queries = (None, self.num_query_heads, self.head_dim)
         keys = (None, self.num_key_value_heads, self.head_dim)
@@ -119,8 +124,8 @@ class GemmaAttention(keras.layers.Layer):
             if segment_ids is None:
                 segment_ids = jnp.ones(x.shape[:2], jnp.int32)
             return self.output_dense(attend(query, key, value, segment_ids))
-        cache = cache.write(key, value)
-        return self.output_dense(attend_cached(query, cache)), cache
+        cache = cache.write(key, value, partition=self._partition)
+        return self.output_dense(attend_cached(query, cache, self._partition)), cache
 
     def compute_output_spec(self, x, sin, cos, segment_ids=None, cache=None):
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)

@@ -1,7 +1,9 @@
 """One decoder block: x + attention(norm(x)), then + feed-forward(norm(.))."""
 
+import jax
 import keras
 
+from keras_codegemma import distribution
 from keras_codegemma.config import CodeGemmaConfig
 from keras_codegemma.kernels.geglu import geglu
 from keras_codegemma.layers.attention import GemmaAttention
@@ -27,9 +29,12 @@ class GemmaDecoderBlock(keras.layers.Layer):
         self._weight_policy = weight_policy
         self.config = config
         self._initializer_for = initializer_for
+        self.remat: str | None = None
+        """What the backward pass computes again; see `CodeGemmaBackbone.remat`."""
 
     def build(self, input_shape):
         config = self.config
+        self.partition = distribution.active_partition()
         self.pre_attention_norm = self._norm("pre_attention_norm")
         self.attention = GemmaAttention(
             num_query_heads=config.num_query_heads,
@@ -71,12 +76,19 @@ class GemmaDecoderBlock(keras.layers.Layer):
 
     def call(self, x, sin, cos, segment_ids=None, cache=None):
         """Arguments and result as in `GemmaAttention.call`."""
+        if self.remat is None or cache is not None:
+            return self._run(x, sin, cos, segment_ids, cache)
+        return jax.checkpoint(self._run)(x, sin, cos, segment_ids, None)
+
+    def _run(self, x, sin, cos, segment_ids, cache):
         attended = self.attention(self.pre_attention_norm(x), sin, cos, segment_ids=segment_ids, cache=cache)
         if cache is not None:
             attended, cache = attended
         x, normed = self.pre_ffw_norm(x, residual=attended)
         gate, up = project([self.gating_ffw, self.gating_ffw_2], normed)
         x = x + self.ffw_linear(geglu(gate, up))
+        if self.partition is not None:
+            x = self.partition.rows(x)
         return x if cache is None else (x, cache)
 
     def compute_output_spec(self, x, sin, cos, segment_ids=None, cache=None):

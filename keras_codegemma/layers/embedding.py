@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import keras
 
+from keras_codegemma import distribution
 from keras_codegemma.axes import Array, Float, Int
+from keras_codegemma.kernels.partition import Storage
 from keras_codegemma.kernels.quantized_matmul import QuantizedWeight, dequantize, quantized_matmul
 from keras_codegemma.layers.projection import add_quantized_weights, logits_product, quantization_for
 from keras_codegemma.quantization import Quantization, split_policy_name
@@ -19,6 +21,23 @@ def embed(token_ids: Int[Array, "B T"], table: Float[Array, "V D"]) -> Float[Arr
     is 55.5 in bfloat16 and 55.4256 in float32.
     """
     return _scaled(jnp.take(table, token_ids, axis=0))
+
+
+def embed_stored_in_parts(
+    token_ids: Int[Array, "B T"], table: Float[Array, "V D"], storage: Storage
+) -> Float[Array, "B T D"]:
+    """As `embed`, where each device holds a part of every row of the table.
+
+    Each looks up its part for the rows of all that share the width, and the parts are exchanged: as many bytes as the
+    result has, where gathering the table would move the table.
+    """
+    partition, width = storage.partition, storage.width_axis
+    together = tuple(axis for axis in partition.batch if axis != width)
+    if partition.batch_of(token_ids.shape[0]) is None:
+        together = ()
+    ids = jax.lax.with_sharding_constraint(token_ids, partition.sharding(together))
+    parts = jax.lax.with_sharding_constraint(jnp.take(table, ids, axis=0), partition.sharding(together, None, width))
+    return _scaled(partition.rows(parts))
 
 
 def _scaled(vectors: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
@@ -35,6 +54,11 @@ class ReversibleEmbedding(keras.layers.ReversibleEmbedding):
     def __init__(self, input_dim: int, output_dim: int, *, scale_initializer: Any = "ones", **options):
         super().__init__(input_dim, output_dim, tie_weights=True, **options)
         self._scale_initializer = scale_initializer
+        self._storage: Storage | None = None
+
+    def build(self, inputs_shape=None):
+        super().build(inputs_shape)
+        self._storage = distribution.storage_of(self._embeddings)
 
     @property
     def quantized_weight(self) -> QuantizedWeight | None:
@@ -51,9 +75,15 @@ class ReversibleEmbedding(keras.layers.ReversibleEmbedding):
                 return quantized_matmul(inputs.astype(self.compute_dtype), [weight], out_dtype="float32")[0]
             return _scaled(dequantize(weight.rows(inputs)).astype(self.compute_dtype))
         table: Any = keras.ops.convert_to_tensor(self.embeddings)
+        storage = self._storage
         if reverse:
+            table = table if storage is None else storage.gather(table)
             return logits_product(inputs.astype(table.dtype), table)
-        return embed(inputs, table)
+        if storage is None:
+            return embed(inputs, table)
+        if storage.width_axis is not None:
+            return embed_stored_in_parts(inputs, table, storage)
+        return storage.partition.rows(embed(inputs, table))
 
     quantized_call = call
 

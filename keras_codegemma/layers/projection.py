@@ -15,13 +15,17 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from keras_codegemma import distribution
 from keras_codegemma.axes import Array, Float
 from keras_codegemma.kernels.matmul import matmul
+from keras_codegemma.kernels.partition import Storage
 from keras_codegemma.kernels.quantized_matmul import QuantizedWeight, dequantize, quantized_matmul, quantized_shapes
 from keras_codegemma.quantization import Form, Quantization, as_kernel, matrix_shape, split_policy_name
 
 
-def contract(equation: str, x: Float[Array, "B T ..."], kernel: Float[Array, "..."]) -> Float[Array, "B T ..."]:
+def contract(
+    equation: str, x: Float[Array, "B T ..."], kernel: Float[Array, "..."], *, storage: Storage | None = None
+) -> Float[Array, "B T ..."]:
     """Multiplies activations with a kernel by an einsum equation, accumulating in float32.
 
     Args:
@@ -29,30 +33,44 @@ def contract(equation: str, x: Float[Array, "B T ..."], kernel: Float[Array, "..
             letter of `x` is summed over.
         x: activations, any float type.
         kernel: weights; cast to the type of `x`.
+        storage: how the kernel lies on a mesh; None on one device, or to leave it to the compiler.
 
     Returns:
         The product, in the type of `x`.
     """
-    return _contract(equation, x, kernel.astype(x.dtype))
+    return _contract(equation, storage, x, kernel.astype(x.dtype))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _contract(equation: str, x: Array, kernel: Array) -> Array:
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _contract(equation: str, storage: Storage | None, x: Array, kernel: Array) -> Array:
+    kernel = kernel if storage is None else storage.gather(kernel)
     return einsum_accumulating_in_float32(equation, x, kernel).astype(x.dtype)
 
 
-def _contract_forward(equation: str, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _contract(equation, x, kernel), (x, kernel)
+def _contract_forward(
+    equation: str, storage: Storage | None, x: Array, kernel: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    return _contract(equation, storage, x, kernel), (x, kernel)
 
 
-def _contract_backward(equation: str, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+def _contract_backward(
+    equation: str, storage: Storage | None, saved: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
     x, kernel = saved
     operands, result = equation.split("->")
     x_letters, kernel_letters = operands.split(",")
     # No letter is summed within one operand, so each gradient is again a product of the other two.
-    x_gradient = einsum_accumulating_in_float32(f"{result},{kernel_letters}->{x_letters}", gradient, kernel)
-    kernel_gradient = einsum_accumulating_in_float32(f"{x_letters},{result}->{kernel_letters}", x, gradient)
-    return x_gradient.astype(x.dtype), kernel_gradient.astype(kernel.dtype)
+    used = kernel if storage is None else storage.gather(kernel)  # again: what was gathered is not kept
+    x_gradient = einsum_accumulating_in_float32(f"{result},{kernel_letters}->{x_letters}", gradient, used)
+
+    def product(x: Array, gradient: Array) -> Array:
+        summed = einsum_accumulating_in_float32(f"{x_letters},{result}->{kernel_letters}", x, gradient)
+        return summed.astype(kernel.dtype)
+
+    if storage is None or not storage.can_scatter(x.shape[0]):
+        return x_gradient.astype(x.dtype), product(x, gradient)
+    scattered = storage.scattered(product, x_letters, result, kernel_letters)
+    return x_gradient.astype(x.dtype), scattered(x, gradient)
 
 
 _contract.defvjp(_contract_forward, _contract_backward)
@@ -131,11 +149,16 @@ class Projection(keras.layers.EinsumDense):
     ):
         super().__init__(equation, output_shape, **options)
         self._scale_initializer = scale_initializer
+        self._storage: Storage | None = None
         if self.bias_axes is not None or options.get("activation") is not None:
             raise ValueError(
                 "A Projection has neither bias nor activation; got "
                 f"bias_axes={self.bias_axes!r}, activation={options.get('activation')!r}. Use keras.layers.EinsumDense."
             )
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self._storage = distribution.storage_of(self._kernel)
 
     @property
     def form(self) -> Form:
@@ -278,7 +301,7 @@ def project(layers: list[Projection], x: Float[Array, "B T ..."]) -> list[Array]
     """Several projections of the same activations; those that are quantised alike in one call."""
     weights = [layer.quantized_weight for layer in layers]
     if any(weight is None for weight in weights):
-        outputs = [contract(layer.equation, x, layer._kernel.value) for layer in layers]
+        outputs = [contract(layer.equation, x, layer._kernel.value, storage=layer._storage) for layer in layers]
     else:
         flat = x.reshape(*x.shape[:2], -1)
         products = quantized_matmul(flat, [weight for weight in weights if weight is not None])

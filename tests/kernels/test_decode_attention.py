@@ -159,3 +159,18 @@ def test_bad_input_is_refused_with_the_numbers():
         decode_attention(query, key, value, lengths[:1])
     with pytest.raises(ValueError, match=r"needs a scale .* for its keys, another none; got int8"):
         decode_attention(query, key.astype(jnp.int8), value.astype(jnp.int8), lengths)
+
+
+@pytest.mark.parametrize("cache_dtype", ["float32", "int8"])
+def test_chunks_too_long_for_vmem_are_attended_in_pieces(cache_dtype, monkeypatch):
+    inputs = operands(cases.Case(batch=2, time=21, heads=4, kv_heads=2, head_dim=128, slots=384), cache_dtype)
+    needed = tpu.vmem_bytes(
+        query_rows=42, block=128, head_dim=128, itemsize=inputs[0].dtype.itemsize, cache_itemsize=inputs[1].itemsize
+    )
+    monkeypatch.setattr(tpu, "VMEM_LIMIT_BYTES", needed - 1)
+    traced = jax.make_jaxpr(VERSIONS["pallas"])(*inputs)
+    assert str(traced).count("pallas_call") == 2
+    theirs = np.asarray(reference.decode_attention(*inputs))
+    ours = np.asarray(jax.jit(VERSIONS["pallas"])(*inputs), np.float32)
+    dtype = "float32" if cache_dtype == "float32" else "bfloat16"
+    assert np.abs(ours - theirs).max() / np.abs(theirs).max() <= tolerance("attention", dtype)

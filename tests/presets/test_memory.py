@@ -17,8 +17,16 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("layout", ["keras_hub", "hugging_face"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_loading_peaks_at_most_at_1_3_times_the_weights(large_models, layout, dtype):
+    check_peak(str(large_models[layout]), dtype)
+
+
+def test_so_does_loading_in_shards_over_eight_devices(large_models):
+    check_peak(str(large_models["hugging_face"]), "bfloat16", "4x2")
+
+
+def check_peak(*arguments: str) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "tests.presets.peak_memory", str(large_models[layout]), dtype],
+        [sys.executable, "-m", "tests.presets.peak_memory", *arguments],
         check=True,
         capture_output=True,
         text=True,

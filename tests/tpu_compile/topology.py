@@ -22,7 +22,9 @@ _ENVIRONMENT = {
 def devices(topology: str) -> tuple[Any, ...]:
     """The chips of a slice such as "v5e:2x4"."""
     os.environ.update(_ENVIRONMENT)
-    return tuple(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices)
+    # Hosts of a v5e or v6e slice have 2 x 2 chips; one chip alone is another kind of machine.
+    host = {"chips_per_host_bounds": [1, 1, 1]} if topology.endswith(":1x1") else {}
+    return tuple(topologies.get_topology_desc(platform="tpu", topology_name=topology, **host).devices)
 
 
 def one_chip(topology: str) -> jax.sharding.Sharding:

@@ -3,6 +3,7 @@
 from keras_codegemma.axes import Array, Float, Int
 from keras_codegemma.kernels.attention import chunked, reference, tpu
 from keras_codegemma.kernels.dispatch import PLATFORMS, Implementation, Operation, anything, as_reference
+from keras_codegemma.kernels.partition import Partition
 
 __all__ = ["OPERATION", "attention"]
 
@@ -29,6 +30,7 @@ def attention(
     value: Float[Array, "B T K H"],
     segment_ids: Int[Array, "B T"],
     *,
+    partition: Partition | None = None,
     implementation: str | None = None,
 ) -> Float[Array, "B T N H"]:
     """softmax(q k / sqrt(H)) v over the keys at or before each query that have its segment id.
@@ -40,6 +42,7 @@ def attention(
         key: head n of the queries reads head n // (N / K).
         value: likewise.
         segment_ids: int32, 0 or more; padding (0) sees only padding.
+        partition: the mesh that rows and heads are split over; None on one device.
         implementation: "splash", "chunked" or "reference"; None for the best.
 
     Returns:
@@ -49,7 +52,14 @@ def attention(
         ValueError: shapes that do not fit, or an implementation that cannot run here.
     """
     _check_shapes(query, key, value, segment_ids)
-    return OPERATION(query, key, value, segment_ids, implementation=implementation)
+    if partition is None:
+        return OPERATION(query, key, value, segment_ids, implementation=implementation)
+    return partition.over_heads(
+        lambda query, cached, segment_ids: OPERATION(query, *cached, segment_ids, implementation=implementation),
+        query,
+        (key, value),
+        segment_ids,
+    )
 
 
 def _check_shapes(query: Array, key: Array, value: Array, segment_ids: Array) -> None:

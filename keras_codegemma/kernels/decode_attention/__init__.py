@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from keras_codegemma.axes import Array, Float, Int
 from keras_codegemma.kernels.decode_attention import blocks, native, reference, tpu
 from keras_codegemma.kernels.dispatch import PLATFORMS, Implementation, Operation, anything, as_reference
+from keras_codegemma.kernels.partition import Partition
 
 __all__ = ["OPERATION", "decode_attention"]
 
@@ -34,6 +35,7 @@ def decode_attention(
     *,
     key_scale: Float[Array, "B S K"] | None = None,
     value_scale: Float[Array, "B S K"] | None = None,
+    partition: Partition | None = None,
     implementation: str | None = None,
 ) -> Float[Array, "B T N H"]:
     """Causal attention of T new tokens a row over its cache, into which their own keys are already written.
@@ -49,6 +51,7 @@ def decode_attention(
         lengths: int32, tokens of each row before these; lengths + T <= S.
         key_scale: float32, what one slot's int8 entries of one head are multiplied with.
         value_scale: likewise.
+        partition: the mesh that rows and heads are split over; None on one device.
         implementation: "pallas", "native", "blocks" or "reference"; None for the best.
 
     Returns:
@@ -64,7 +67,14 @@ def decode_attention(
                 f"An int8 cache needs a scale [B, S, K] for its {name}s, another none; got {cached.dtype} "
                 f"{cached.shape} and a scale of {None if scale is None else scale.shape}. Pass {name}_scale to match."
             )
-    return OPERATION(query, key, value, lengths, key_scale, value_scale, implementation=implementation)
+    if partition is None:
+        return OPERATION(query, key, value, lengths, key_scale, value_scale, implementation=implementation)
+
+    def local(query: Array, cached: tuple[Array, Array, Array | None, Array | None], lengths: Array) -> Array:
+        key, value, key_scale, value_scale = cached
+        return OPERATION(query, key, value, lengths, key_scale, value_scale, implementation=implementation)
+
+    return partition.over_heads(local, query, (key, value, key_scale, value_scale), lengths)
 
 
 def _check(query: Array, key: Array, value: Array, lengths: Array) -> None:

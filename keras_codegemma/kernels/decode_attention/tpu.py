@@ -23,6 +23,8 @@ LANES = 128
 QUERY_ROWS = 16
 """Rows of a bfloat16 register: query rows (T times G) are padded to a multiple of it."""
 MAX_BLOCK = 512
+VMEM_LIMIT_BYTES = 16 * 2**20
+"""What the TPU compiler gives a kernel unless asked for more. Long chunks of a prompt are attended in pieces."""
 _MASKED = -1e30
 
 
@@ -85,6 +87,21 @@ def decode_attention(
     groups = heads // kv_heads
     block = block_for(slots)
     assert block is not None
+    needed = vmem_bytes(
+        query_rows=time * groups,
+        block=block,
+        head_dim=width,
+        itemsize=query.dtype.itemsize,
+        cache_itemsize=key.dtype.itemsize,
+    )
+    if needed > VMEM_LIMIT_BYTES and time > 1:
+        first = time // 2
+        pieces = ((query[:, :first], lengths), (query[:, first:], lengths + first))
+        halves = [
+            decode_attention(piece, key, value, before, key_scale, value_scale, interpret=interpret)
+            for piece, before in pieces
+        ]
+        return jnp.concatenate(halves, axis=1)
     rows = -(-time * groups // QUERY_ROWS) * QUERY_ROWS
     scaled = query * jnp.asarray(width**-0.5, query.dtype)
     grouped = scaled.reshape(batch, time, kv_heads, groups, width).transpose(0, 2, 1, 3, 4)
