@@ -6,7 +6,6 @@ see `commands`.
 """
 
 import contextlib
-import importlib.util
 import os
 import selectors
 import socket
@@ -15,11 +14,11 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from keras_codegemma.evaluation import in_box
 from keras_codegemma.evaluation.commands import CommandJob, run_commands
-from keras_codegemma.evaluation.in_box import Channel, ProgramEnded
+from keras_codegemma.evaluation.in_box.wire import Channel, ProgramEnded
 from keras_codegemma.evaluation.outcomes import KILLED, VERDICTS, Outcome, natural_status
 from keras_codegemma.evaluation.sandbox import PYTHON, Box, Limits, Sandbox
 
@@ -167,7 +166,7 @@ class _PythonSlot:
     def _start_program(self, limits: Limits) -> _Warm:
         ours, theirs = socket.socketpair()
         with theirs:
-            command = [*PYTHON, "-c", _IN_BOX, "program", str(theirs.fileno())]
+            command = [*PYTHON, *in_box.command("program", theirs.fileno())]
             box = self._sandbox.start(command, limits=limits, keep_fds=[theirs.fileno()])
         return _Warm(box=box, channel=ours, limits=limits)
 
@@ -177,7 +176,7 @@ class _PythonSlot:
                 self._checker.close()
             self._control, theirs = socket.socketpair()
             with theirs:
-                command = [*PYTHON, "-c", _IN_BOX, "checker", str(theirs.fileno())]
+                command = [*PYTHON, *in_box.command("checker", theirs.fileno())]
                 # Its forks set limits of their own; the server itself lives as long as the slot.
                 limits = Limits(cpu_seconds=24 * 3600)
                 self._checker = self._sandbox.start(command, limits=limits, keep_fds=[theirs.fileno()])
@@ -231,13 +230,3 @@ def _outcome(reply: dict[str, Any], end: str, box: Box, seconds: float, limits: 
             verdict = "timeout" if used_up else "killed"
             detail = f"over {limits.cpu_seconds} s of processor time" if used_up else "ended by SIGKILL (memory?)"
     return Outcome(verdict=verdict if verdict in VERDICTS else "error", detail=detail, seconds=seconds)
-
-
-def _read_in_box() -> str:
-    spec = importlib.util.find_spec("keras_codegemma.evaluation.in_box")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).read_text(encoding="utf-8")
-
-
-_IN_BOX = _read_in_box()

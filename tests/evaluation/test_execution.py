@@ -71,13 +71,14 @@ FORGERS = {
         "class Anything(int):\n    def __eq__(self, other): return True\ndef answer(x): return Anything(3)\n"
     ),
     "patches the checker": (
-        "import builtins, json, os, sys\n"
+        "import builtins, json, sys\n"
         "builtins.AssertionError = type('Fine', (Exception,), {})\n"
-        "box = sys.modules['__main__']\n"
-        "for name in ('Checker', 'check', 'Remote', 'decode'):\n"
-        "    setattr(box, name, lambda *a, **k: ('passed', ''))\n"
-        "box.json.dumps = lambda message: '[\"value\", true, []]'\n"
-        "def answer(x): return 0\n"
+        "boxes = [module for name, module in sys.modules.items() if 'in_box' in name]\n"
+        "for box in boxes:\n"
+        "    for name in ('Checker', 'check', 'Remote', 'encode', 'decode', 'describe'):\n"
+        "        setattr(box, name, lambda *a, **k: ('passed', ''))\n"
+        "json.dumps = lambda message: '[\"value\", true, []]'\n"
+        "def answer(x): return 0 if len(boxes) == 2 else 7919 + x\n"
     ),
     "reads the frames": (
         "import sys, gc\n"
