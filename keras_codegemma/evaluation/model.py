@@ -1,8 +1,10 @@
 """The model as sampling uses it: `CodeGemmaCausalLM` behind `runner.Model`. The only file here that loads Keras."""
 
 import os
+import platform
 from collections.abc import Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from keras_codegemma.evaluation.problems import Problem
@@ -26,7 +28,9 @@ class CausalLM:
         """What it runs on."""
         import jax
 
-        return f"{jax.default_backend()}, {jax.devices()[0].device_kind}, {os.cpu_count()} cores"
+        kind = jax.devices()[0].device_kind
+        # JAX calls every processor "cpu".
+        return f"{jax.default_backend()}, {_processor() if kind == 'cpu' else kind}, {os.cpu_count()} cores"
 
     @property
     def versions(self) -> dict[str, str]:
@@ -92,3 +96,11 @@ class CausalLM:
                 full = len(encode(text)) - 1 >= budget - 1
                 texts[place] = Text(text, "length" if full else "stop")
         return texts
+
+
+def _processor() -> str:
+    """What the system calls its processor, or the architecture where it does not say."""
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text("utf-8").splitlines() if about.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
