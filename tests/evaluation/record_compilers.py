@@ -2,8 +2,8 @@
 
     python -m tests.evaluation.record_compilers ../shared/eval_data [LANGUAGE ...]
 
-Runs the wrong, broken, raising, endless and right answers of `data/babelcode/*.toml` to problem 13 and writes
-`data/babelcode/recorded/<ending>.json`, with versions and date.
+Runs the right answer of `data/babelcode/*.toml` to problem 13 and the five broken ones (wrong in all tests, in all but
+one, not to be compiled, raising, endless) and writes `data/babelcode/recorded/<ending>.json`, with versions and date.
 """
 
 import dataclasses
@@ -26,6 +26,7 @@ MARKER = "TEST-0123456789abcdef-"
 VERDICTS = {
     "right": "passed",
     "wrong": "failed",
+    "partly": "failed",
     "broken": "compile_error",
     "raises": "error",
     "hangs": "timeout",

@@ -73,6 +73,8 @@ def test_recordings_are_judged_as_the_programs_were(language: str) -> None:
         found, detail = commands.judge(compiled, ran, marker=MARKER, test_ids=recorded["test_ids"])
         assert found == verdict, (kind, detail)
         assert (ran is None) == (kind == "broken")
+        if kind == "partly":
+            assert detail == "test 1: FAILED, test 2: FAILED, test 3: FAILED"
         if kind == "broken":
             assert "undefined" in detail.lower() or "Unexpected token" in detail
 
@@ -242,6 +244,6 @@ def test_python_answers_are_jobs_of_their_own_kind(data: Path) -> None:
 def test_every_language_has_the_same_kinds_of_answers() -> None:
     for language in LANGUAGES:
         written = answers(language)
-        assert {"wrong", "broken", "raises", "hangs", "right", "hostile"} == written.keys()
+        assert {"wrong", "partly", "broken", "raises", "hangs", "right", "hostile"} == written.keys()
         assert list(written["right"]) == ["13", "28", "35", "48", "111"]
         assert {"prints", "leaves"} <= written["hostile"].keys() <= {"prints", "leaves", "reads", "rewrites"}
