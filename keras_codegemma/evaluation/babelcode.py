@@ -38,7 +38,7 @@ from keras_codegemma.evaluation.datasets import read_rows
 from keras_codegemma.evaluation.outcomes import Outcome
 from keras_codegemma.evaluation.problems import Problem, Task, by_preset
 from keras_codegemma.evaluation.sandbox import Limits
-from keras_codegemma.evaluation.toolchains import Toolchain, Toolchains, find_toolchains
+from keras_codegemma.evaluation.toolchains import INSTALL, Toolchain, Toolchains, find_toolchains
 
 __all__ = ["TASKS", "Toolchain", "Toolchains", "find_toolchains", "job", "load", "problem", "reference_programs"]
 
@@ -151,8 +151,8 @@ def job(problem: Problem, completion: str, toolchains: Toolchains) -> CommandJob
     toolchain = toolchains.get(problem.language)
     if toolchain is None:
         detail = (
-            f"toolchain not found: {problem.language} cannot be compiled and run here; install one "
-            "(`keras_codegemma.evaluation.toolchains` says which)"
+            f"toolchain not found: {problem.language} cannot be compiled and run here; "
+            f"install {INSTALL[problem.language]}"
         )
         return Outcome(verdict="toolchain_missing", detail=detail, seconds=0.0)
     # Both words look alike, so that neither says of itself which it is.

@@ -63,8 +63,14 @@ def read_problems(path: str | os.PathLike[str]) -> list[Problem]:
     """Reads problems.jsonl; damaged lines are logged and left out.
 
     Raises:
+        FileNotFoundError: there is no such file.
         ValueError: two problems of one name.
     """
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"The problems of a run must stand in its folder; there is no {path}. Make them with `codegemma eval "
+            "problems` or `codegemma eval run`, or correct the folder."
+        )
     problems = [Problem.from_record(record) for record in records.read(path, records.PROBLEM).records]
     names = [problem.task_id for problem in problems]
     if len(set(names)) != len(names):

@@ -64,7 +64,7 @@ def test_toolchains_are_named_with_versions(codegemma):
     lines = codegemma("eval", "toolchains").stdout.splitlines()
     assert len(lines) == len(found) == 8
     missing = [name for name, version in found.items() if version is None]
-    assert [line.split(":")[0] for line in lines if line.endswith("toolchain not found")] == missing
+    assert [line.split(":")[0] for line in lines if ": toolchain not found; install " in line] == missing
 
 
 # Stages

@@ -16,7 +16,7 @@ from keras_codegemma.evaluation.commands import CommandJob, Ran
 from keras_codegemma.evaluation.execution import Executor, Outcome, PythonJob
 from keras_codegemma.evaluation.problems import Problem
 from keras_codegemma.evaluation.table import TASKS
-from keras_codegemma.evaluation.toolchains import Toolchains, find_toolchains
+from keras_codegemma.evaluation.toolchains import INSTALL, Toolchains, find_toolchains
 from tests.evaluation.boxes import bubblewrap, executor, lone_executor, processes_below
 from tests.evaluation.record_compilers import DATA, MARKER, PROBLEM, VERDICTS, answers, short
 
@@ -86,8 +86,7 @@ def test_a_missing_toolchain_is_an_error_and_no_zero(language: str) -> None:
     assert isinstance(outcome, Outcome)
     assert outcome.verdict == "toolchain_missing"
     assert outcome.detail == (
-        f"toolchain not found: {language} cannot be compiled and run here; install one "
-        "(`keras_codegemma.evaluation.toolchains` says which)"
+        f"toolchain not found: {language} cannot be compiled and run here; install {INSTALL[language]}"
     )
 
 

@@ -133,9 +133,7 @@ def test_languages_tell_right_wrong_and_broken_programs_apart(executor: Executor
         outcome = babelcode.job(problem, right, toolchains)
         assert isinstance(outcome, Outcome)
         assert outcome.verdict == "toolchain_missing"
-        assert outcome.detail.startswith(
-            f"toolchain not found: {language} cannot be compiled and run here; install one"
-        )
+        assert outcome.detail.startswith(f"toolchain not found: {language} cannot be compiled and run here; install")
         return
     jobs = [babelcode.job(problem, text, toolchains) for text in (right, wrong, broken, "")]
     outcomes = list(executor.run([job for job in jobs if isinstance(job, CommandJob)]))

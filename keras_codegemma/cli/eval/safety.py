@@ -43,8 +43,10 @@ def safety(
     No program is run. The figures stand in the folder's report, beside those of other stages.
     """
     from keras_codegemma.evaluation import safety as figures
+    from keras_codegemma.evaluation import settings
 
     check_preset(preset)
+    settings.check(folder, {"preset": preset, "dtype": dtype})
     model = load(preset, dtype)
     with progress("Safety"):
         figures.run(

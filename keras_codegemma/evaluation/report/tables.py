@@ -11,6 +11,10 @@ from typing import Any
 from keras_codegemma.evaluation.problems import PRESETS
 
 BAR_CHART = "bar chart only"
+EXACT = (
+    "exact: equal to the reference but for white space at both ends, so that an exact completion can fail by its "
+    "indentation or line end; edit: similarity to the reference."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +72,7 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
         said.append(f"Seconds per infilling: {timed['device']}, {timed['date']}, {versions}; {timed['case']}")
     if report["repository"]:
         said += [f"{name.replace('_', ' ')}: {value}" for name, value in report["repository"].items()]
+    said += _about_safety(report["safety"] or {})
     said += [f"{language}: {version}" for language, version in report["toolchains"].items()]
     said += [f"{one['file']}, damaged line {one['line']}: {one['reason']}" for one in report["damaged_lines"]]
     return [text for text in said if text]
@@ -97,6 +102,8 @@ def _code_table(report: Mapping[str, Any], title: str, names: Sequence[str]) -> 
         rows.append(tuple(_code_cells(row, presets, timed=timed)))
         notes += [f"{row['title']}: {text}" for text in (row.get("error"), row["notes"]) if text]
         bars += _code_bar(row, presets, repository=name.startswith("repository"))
+    if any("exact_match" in row for row in chosen.values()):
+        notes.append(EXACT)
     return Table(title=title, columns=tuple(columns), rows=tuple(rows), notes=tuple(notes), bars=tuple(bars))
 
 
@@ -210,6 +217,16 @@ def _safety_tables(report: Mapping[str, Any]) -> Iterator[Table]:
         (f"- {name}, without a finding", *_rated(part, "secure", "parsed")) for name, part in insecure["cwes"].items()
     ]
     yield Table(title="Safety", columns=columns, rows=tuple(rows))
+
+
+def _about_safety(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Which documents were continued, and by what completions were judged."""
+    settings = summary.get("settings", {})
+    for name, counts in settings.get("documents", {}).items():
+        met = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items() if count)
+        yield f"Memorisation, {name}: {settings[name]}, seed {settings['seed']}; documents: {met}"
+    if "tools" in settings:
+        yield "Safety, judged by " + ", ".join(f"{name} {version}" for name, version in settings["tools"].items())
 
 
 def _memorisation_table(memorisation: Mapping[str, Any] | None) -> Table:

