@@ -97,8 +97,8 @@ _EXPECTED = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def _simple(text: str, kind: Any, *, name: str) -> Any:
-    if kind is str:
-        return text
+    if kind in (str, Path):
+        return kind(text)
     try:
         if kind is bool:
             return _TRUTHS[text.lower()]

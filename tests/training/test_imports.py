@@ -91,7 +91,8 @@ def test_recipes_import_the_standard_library_and_settings_only():
     for path in sorted((ROOT / "training" / "recipes").glob("*.py")):
         for item in imports(ast.parse(path.read_text(encoding="utf-8"))):
             root = item.name.split(".")[0]
-            assert root in {"training", *sys.stdlib_module_names}, f"{path.name} imports {item.name}"
+            shape = item.name.startswith("keras_codegemma.config.")
+            assert shape or root in {"training", *sys.stdlib_module_names}, f"{path.name} imports {item.name}"
 
 
 @pytest.mark.parametrize(

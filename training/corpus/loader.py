@@ -49,16 +49,18 @@ class CorpusLoader(Iterator[Batch]):
         shard_index: int,
         shard_count: int,
         epochs: int | None,
+        rows: range,
         workers: int,
         threads: int,
     ) -> None:
         self.manifest = manifest
+        self._rows = rows
         self._paths = [str(folder / shard.name) for shard in manifest.shards]
         self._batch_size = batch_size
         self._seed = seed
         self._shard_index = shard_index
         self._shard_count = shard_count
-        self._num_rows = None if epochs is None else manifest.num_rows * epochs
+        self._num_rows = None if epochs is None else len(rows) * epochs
         self._workers = workers
         self._threads = threads
         self._rows_taken = 0
@@ -79,7 +81,9 @@ class CorpusLoader(Iterator[Batch]):
 
     def get_state(self) -> dict[str, Any]:
         """The place after the last batch that was given out, as JSON; the same on every host."""
-        return {"rows_taken": self._rows_taken, "seed": self._seed, "corpus": self.manifest.fingerprint}
+        whole = len(self._rows) == self.manifest.num_rows
+        part = "" if whole else f"[{self._rows.start}:{self._rows.stop}]"
+        return {"rows_taken": self._rows_taken, "seed": self._seed, "corpus": self.manifest.fingerprint + part}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes to a place that `get_state` returned, on this or another number of hosts.
@@ -129,8 +133,9 @@ class CorpusLoader(Iterator[Batch]):
                 f"A corpus must have {self.manifest.num_rows} rows, as its manifest says; its shards have "
                 f"{len(source)}. Build it again."
             )
-        epochs = _FOR_EVER_ROWS // len(source) + 1
-        stream = grain.MapDataset.source(source).shuffle(seed=_shuffle_seed(self._seed)).repeat(epochs)
+        epochs = _FOR_EVER_ROWS // len(self._rows) + 1
+        chosen = grain.MapDataset.source(source)[self._rows.start : self._rows.stop]
+        stream = chosen.shuffle(seed=_shuffle_seed(self._seed)).repeat(epochs)
         if self._num_rows is None:
             rest = stream[self._rows_taken :]
         else:
@@ -160,6 +165,7 @@ def make_loader(
     shard_count: int = 1,
     epochs: int | None = None,
     vocabulary_size: int | None = None,
+    rows: range | None = None,
     workers: int = 0,
     threads: int = 2,
 ) -> CorpusLoader:
@@ -173,12 +179,13 @@ def make_loader(
         shard_count: hosts.
         epochs: how often each row comes; None for ever.
         vocabulary_size: of the model, to check the corpus against.
+        rows: those of the corpus that are used, in steps of 1; None for all.
         workers: processes that read and decode; 0 for none.
         threads: that do so in each process.
 
     Raises:
         FileNotFoundError, ValueError: no corpus, see `manifest.read_manifest`; one without rows, or with ids beyond the
-            model's vocabulary; or a number that does not fit.
+            model's vocabulary; rows that it does not have; or a number that does not fit.
     """
     _check_numbers(batch_size=batch_size, shard_index=shard_index, shard_count=shard_count, epochs=epochs)
     folder = Path(folder)
@@ -188,6 +195,12 @@ def make_loader(
         raise ValueError(
             f"A corpus must have shards with rows; {folder} has {f'{empty} without any' if empty else 'none'}. "
             "Build it with more input."
+        )
+    rows = range(manifest.num_rows) if rows is None else rows
+    if rows.step != 1 or not 0 <= rows.start < rows.stop <= manifest.num_rows:
+        raise ValueError(
+            f"The rows to use must be a part of the corpus's {manifest.num_rows}, at least one; got {rows} of "
+            f"{folder}. Choose a smaller part."
         )
     highest = max(shard.max_token_id for shard in manifest.shards)
     if vocabulary_size is not None and highest >= vocabulary_size:
@@ -203,6 +216,7 @@ def make_loader(
         shard_index=shard_index,
         shard_count=shard_count,
         epochs=epochs,
+        rows=rows,
         workers=workers,
         threads=threads,
     )

@@ -1,0 +1,132 @@
+"""One run from start to end: everything is checked, then trained through `model.fit`, from wherever it was left."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import keras_codegemma as kcg
+from training.callbacks import Counting, Interval, Progress
+from training.checkpoint import Checkpoints, check_room, state_bytes
+from training.config import TrainingRecipe
+from training.data import TrainingData, open_data
+from training.log import Log, read
+from training.model import frozen_fingerprint, make_model, training_flops_per_token
+from training.optimizer import make_optimizer, make_schedule
+from training.plot import write_curve
+from training.run_folder import RunFolder, kept_the_same
+from training.settings import as_json
+
+Report = Callable[[Mapping[str, Any]], None]
+
+
+def train(recipe: TrainingRecipe, workdir: Path, *, report: Report) -> bool:
+    """Trains, or goes on.
+
+    Args:
+        recipe: complete.
+        workdir: of the run.
+        report: is given each line of the log.
+
+    Returns:
+        Whether the run came to its end; False where a signal stopped it, with everything saved.
+
+    Raises:
+        OSError, ValueError: anything that would stop the run later, before the first step.
+        CheckpointError: the disk is full, for instance.
+        DivergedError: the loss is no number, or far above the usual.
+    """
+    recipe.check_complete()
+    folder = RunFolder(workdir)
+    try:
+        folder.check_same(as_json(recipe))
+        lm = make_model(recipe)
+        data = open_data(recipe.data, lm)
+        lm.compile(optimizer=make_optimizer(recipe.optimizer, steps=recipe.steps))
+        lm.optimizer.build(lm.trainable_variables)
+        finished = _fit(recipe, folder, lm, data, report)
+        if finished:
+            _write_results(recipe, folder, lm)
+        return finished
+    finally:
+        folder.close()
+
+
+def _fit(
+    recipe: TrainingRecipe, folder: RunFolder, lm: kcg.CodeGemmaCausalLM, data: TrainingData, report: Report
+) -> bool:
+    keep = recipe.keep
+    about = {
+        "recipe": kept_the_same(as_json(recipe)),
+        "data": data.identity,
+        "frozen": frozen_fingerprint(lm),
+    }
+    checkpoints = Checkpoints(folder.path / "checkpoints", keep=keep.checkpoints)
+    try:
+        step, sums = _go_back(checkpoints, lm, about)
+        check_room(folder.path, state_bytes(lm), count=1 if step else min(2, keep.checkpoints))
+        model = {"parameters": lm.backbone.count_params(), "trained": _size(lm), "frozen": about["frozen"]}
+        folder.begin(recipe=as_json(recipe), data=data.identity, model=model, step=step)
+        progress = Progress(step=step, sums=sums)
+        schedule = make_schedule(recipe.optimizer, recipe.steps)
+        counting = Counting(progress)
+        interval = Interval(
+            recipe=recipe,
+            data=data,
+            progress=progress,
+            log=Log(folder.metrics, step=step),
+            checkpoints=checkpoints,
+            about=about,
+            rate=lambda step: float(schedule(step)),
+            flops_per_token=training_flops_per_token(lm.backbone.config, data.sequence_length),
+            report=report,
+        )
+        callbacks = [counting, interval]
+        try:
+            while progress.step < recipe.steps and not progress.asked_to_stop:
+                _some_intervals(recipe, lm, data, progress, callbacks)
+        finally:
+            counting.restore_signals()
+            data.loader.close()
+        checkpoints.wait()
+        return progress.step == recipe.steps
+    finally:
+        checkpoints.close()
+
+
+def _go_back(checkpoints: Checkpoints, lm: kcg.CodeGemmaCausalLM, about: Mapping[str, Any]):
+    newest = checkpoints.newest()
+    return (0, None) if newest is None else (newest, checkpoints.restore(newest, lm, about))
+
+
+def _some_intervals(
+    recipe: TrainingRecipe,
+    lm: kcg.CodeGemmaCausalLM,
+    data: TrainingData,
+    progress: Progress,
+    callbacks: list[keras.callbacks.Callback],
+) -> None:
+    """The rest of an interval that was cut short, or all that are left."""
+    every = recipe.keep.log_every
+    begun = progress.step % every
+    data.loader.go_to_step(progress.step)
+    lm.fit(
+        data.loader,
+        steps_per_epoch=every - begun,
+        epochs=1 if begun else (recipe.steps - progress.step) // every,
+        callbacks=callbacks,
+        verbose=0,  # type: ignore[arg-type] # Keras says str
+    )
+
+
+def _write_results(recipe: TrainingRecipe, folder: RunFolder, lm: kcg.CodeGemmaCausalLM) -> None:
+    if recipe.model.has_adapters:
+        lm.save_lora_weights(folder.path / "adapter.safetensors")
+    else:
+        lm.save_to_preset(folder.path / "model")
+    write_curve(folder.path / "loss.svg", read(folder.metrics), title=f"{recipe.name}: nats per token")
+
+
+def _size(lm: kcg.CodeGemmaCausalLM) -> int:
+    return sum(int(variable.value.size) for variable in lm.trainable_variables)
