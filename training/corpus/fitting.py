@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import itemgetter
 
 import numpy as np
 
@@ -179,9 +180,10 @@ class Fitter:
         near = max(start, measure.character_after(start, max(0, room - slack)))
         far = max(start, measure.character_after(start, room // 2))
         for first in (near, far):
-            for kind, places in (("syntax", measure.split_lines), ("statement", measure.node_lines)):
-                if (found := _greatest(places, first, last)) is not None:
-                    return found, kind
+            if (found := _greatest(measure.split_lines, first, last)) is not None:
+                return found, "syntax"
+            if (found := measure.last_node_line(first, last)) is not None:
+                return found, "statement"
             line = text.rfind("\n", first, last) + 1
             if line > max(first, start):
                 return line, "line"
@@ -243,10 +245,19 @@ class _Measure:
         """Sorted beginnings of the lines that begin with a split point."""
         return self._lines(self._split_points(self.document) if self._split_points else ())
 
-    @cached_property
-    def node_lines(self) -> list[int]:
-        """Sorted beginnings of the lines that begin with a syntax node."""
-        return self._lines({start for start, _ in self.nodes})
+    def last_node_line(self, first: int, last: int) -> int | None:
+        """The beginning of the last line above `first` and up to `last` that begins with a syntax node."""
+        text, nodes = self.document.text, self.nodes
+        line_end = text.find("\n", last)
+        at = bisect_right(nodes, line_end if line_end >= 0 else len(text), key=itemgetter(0))
+        # From the end: documents have thousands of nodes, and the first few tried are near enough.
+        while at and nodes[at - 1][0] > first:
+            at -= 1
+            place = nodes[at][0]
+            begin = text.rfind("\n", 0, place) + 1
+            if first < begin <= last and not text[begin:place].strip():
+                return begin
+        return None
 
     @cached_property
     def nodes(self) -> Sequence[Range]:

@@ -35,6 +35,7 @@ _MEMBERS = re.compile(
 _IMPORT = re.compile(r"^(import|use|using|package|preproc_include|future_import)|^extern_crate_declaration$")
 _COMMENT = re.compile(r"comment$|^attribute_item$|^decorator$|^annotation$")
 _BODIES = ("body", "block", "list", "declarations", "ERROR")
+_BLANKS = b" \t\r\n\f"
 _WITH_PARTS = "(_ . (_)) @node"
 """Nodes that are more than one token."""
 
@@ -61,9 +62,8 @@ def middle_nodes(document: Document) -> Sequence[tuple[int, int]]:
         if node.kind_id in fit and not (broken and node.has_error)
     }
     source, whole = tree.source, _trimmed(tree.source, 0, len(tree.source))
-    blank = [
-        item for item in found if source[item[1] - 1 : item[1]].isspace() or source[item[0] : item[0] + 1].isspace()
-    ]
+    found = {item for item in found if item[0] < item[1]}
+    blank = [item for item in found if source[item[1] - 1] in _BLANKS or source[item[0]] in _BLANKS]
     found = found.difference(blank).union(_trimmed(source, *item) for item in blank)
     ranges = sorted(item for item in found if item[0] < item[1] and item != whole)
     if source.isascii():
@@ -100,9 +100,9 @@ def _fit(grammar: str) -> frozenset[int]:
 
 def _trimmed(source: bytes, start: int, end: int) -> tuple[int, int]:
     """Some grammars end a node behind its line end, or begin it before its indentation."""
-    while end > start and source[end - 1] in b" \t\r\n\f":
+    while end > start and source[end - 1] in _BLANKS:
         end -= 1
-    while start < end and source[start] in b" \t\r\n\f":
+    while start < end and source[start] in _BLANKS:
         start += 1
     return start, end
 
