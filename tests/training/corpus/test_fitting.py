@@ -233,3 +233,14 @@ def test_a_row_must_have_room():
 def test_shares_lie_between_0_and_1(name: str):
     with pytest.raises(ValueError, match=re.escape(f"{name} must lie in [0, 1]; got -0.1. Give a share of a row.")):
         FittingSettings(**{name: -0.1})
+
+
+@given(st.text(alphabet="ab \t\n", min_size=1, max_size=60), st.data())
+def test_a_cut_at_a_statement_is_at_the_last_line_that_begins_with_a_node(text: str, data: st.DataObject):
+    places = st.integers(0, len(text) - 1)
+    starts = sorted(data.draw(st.sets(places)))
+    first, last = sorted((data.draw(places), data.draw(places)))
+    measure = fitter(64, middle_nodes=lambda _: [(start, start + 1) for start in starts])._measure(document(text))
+
+    lines = {text.rfind("\n", 0, start) + 1 for start in starts if not text[:start].rpartition("\n")[2].strip()}
+    assert measure.last_node_line(first, last) == max((at for at in lines if first < at <= last), default=None)
