@@ -15,6 +15,7 @@ PACKAGE = "keras_codegemma"
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
     frozenset({"cli"}),
+    frozenset({"finetuning"}),
     frozenset({"evaluation", "serving", "hub", "dry_run"}),
     frozenset({"causal_lm"}),
     frozenset(

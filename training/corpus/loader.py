@@ -6,7 +6,11 @@ of each batch, so the place in the stream is one number for all of them, the row
 another number of hosts or another size of batch: every row that is left comes exactly once.
 """
 
+import functools
 import hashlib
+import multiprocessing
+import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -227,8 +231,11 @@ class _Collate:
 
     def __init__(self, sequence_length: int) -> None:
         self._length = sequence_length
+        self._owner = os.getpid()
 
     def __call__(self, records: Sequence[bytes]) -> Batch:
+        if os.getpid() != self._owner:
+            _end_with_parent()
         shape = (len(records), self._length)
         token_ids, segment_ids, positions = (np.zeros(shape, np.int32) for _ in range(3))
         loss_weights = np.zeros(shape, np.float32)
@@ -257,6 +264,19 @@ class _Collate:
             "positions": positions,
         }
         return features, labels, weights
+
+
+@functools.cache
+def _end_with_parent() -> None:
+    """In a worker: a thread that waits for the parent's end. Grain's workers outlive a parent that was killed."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True, name="end-with-parent").start()
 
 
 def _shuffle_seed(seed: int) -> int:

@@ -127,3 +127,12 @@ def test_sigterm_ends_the_command_with_its_exit_code(corpus, tmp_path):
     running.communicate(timeout=60)
     assert running.returncode == STOPPED
     subprocess.run(command(corpus, tmp_path), cwd=ROOT, check=True, timeout=120)
+
+
+@pytest.mark.slow
+def test_workers_end_when_the_process_that_trains_is_killed(corpus, tmp_path):
+    running = subprocess.Popen(command(corpus, tmp_path, "data.workers=1"), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    running.stdout.readline()
+    running.kill()
+    # The pipe is open as long as a worker is.
+    running.communicate(timeout=20)
