@@ -25,6 +25,7 @@ SHAPE = CodeGemmaConfig(
 
 def real_corpus(folder: Path, *, files: int = 2, length: int = 64) -> Path:
     """Rows of files of Python's library."""
+    folder.mkdir(exist_ok=True)
     fitter = Fitter(
         tiny_encoder(),
         settings=FittingSettings(sequence_length=length, split_above=1, least=1),
