@@ -150,6 +150,7 @@ class KeepSettings:
         checkpoints: how many of the newest are kept.
         validate_every: steps from validation to validation; a multiple of `log_every`. One always comes at the end.
         spike: stops where a logged loss is above so many times the median of the 20 before it; None never does.
+        tensorboard: whether the same numbers go into event files too, in RUN/tensorboard.
         peak_tflops: of the device in the dtype of the products; None leaves the utilisation out.
     """
 
@@ -158,6 +159,7 @@ class KeepSettings:
     checkpoints: int = 3
     validate_every: int = 100
     spike: float | None = 1.5
+    tensorboard: bool = False
     peak_tflops: float | None = None
 
     def __post_init__(self) -> None:

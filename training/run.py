@@ -11,6 +11,7 @@ from training.callbacks import Counting, Interval, Progress
 from training.checkpoint import Checkpoints, check_room, state_bytes
 from training.config import TrainingRecipe
 from training.data import TrainingData, open_data
+from training.event_files import EventFile
 from training.log import Log, read
 from training.model import frozen_fingerprint, make_model, training_flops_per_token
 from training.optimizer import make_optimizer, make_schedule
@@ -63,6 +64,7 @@ def _fit(
         "frozen": frozen_fingerprint(lm),
     }
     checkpoints = Checkpoints(folder.path / "checkpoints", keep=keep.checkpoints)
+    events = EventFile(folder.path / "tensorboard") if keep.tensorboard else None
     try:
         step, sums = _go_back(checkpoints, lm, about)
         check_room(folder.path, state_bytes(lm), count=1 if step else min(2, keep.checkpoints))
@@ -80,7 +82,7 @@ def _fit(
             about=about,
             rate=lambda step: float(schedule(step)),
             flops_per_token=training_flops_per_token(lm.backbone.config, data.sequence_length),
-            report=report,
+            report=report if events is None else _into_event_file(report, events),
         )
         callbacks = [counting, interval]
         try:
@@ -93,6 +95,8 @@ def _fit(
         return progress.step == recipe.steps
     finally:
         checkpoints.close()
+        if events is not None:
+            events.close()
 
 
 def _go_back(checkpoints: Checkpoints, lm: kcg.CodeGemmaCausalLM, about: Mapping[str, Any]):
@@ -118,6 +122,16 @@ def _some_intervals(
         callbacks=callbacks,
         verbose=0,  # type: ignore[arg-type] # Keras says str
     )
+
+
+def _into_event_file(report: Report, events: EventFile) -> Report:
+    """Reports that go on to TensorBoard too."""
+
+    def both(line: Mapping[str, Any]) -> None:
+        report(line)
+        events.add(line["step"], {name: float(value) for name, value in line.items() if name != "step"})
+
+    return both
 
 
 def _write_results(recipe: TrainingRecipe, folder: RunFolder, lm: kcg.CodeGemmaCausalLM) -> None:

@@ -9,7 +9,7 @@ import keras_codegemma as kcg
 from keras_codegemma.distribution import MeshShape
 from tests.training.run.made_run import small_recipe
 from training import recipes
-from training.config import DataSettings, ModelSettings, OptimizerSettings, TrainingRecipe
+from training.config import DataSettings, KeepSettings, ModelSettings, OptimizerSettings, TrainingRecipe
 from training.data import open_data
 from training.log import read
 from training.model import training_flops_per_token
@@ -102,12 +102,15 @@ def test_a_run_on_chats_learns_and_validates(chats, tmp_path):
         model=ModelSettings(lora_rank=8),
         data=DataSettings(chats=chats, batch_size=4, sequence_length=48, held_out_rows=4),
         optimizer=OptimizerSettings(peak_rate=1e-2, warmup_steps=2, accumulation=2),
+        keep=KeepSettings(log_every=2, save_every=6, validate_every=10, tensorboard=True),
     )
     assert train(recipe, tmp_path / "run", report=lambda line: None)
     lines = read(tmp_path / "run/metrics.jsonl")
     assert lines[-2]["nats_per_token"] < lines[0]["nats_per_token"]
     assert "val_nats_per_token" in lines[-1]
     assert (tmp_path / "run/adapter.safetensors").exists()
+    (events,) = (tmp_path / "run/tensorboard").iterdir()
+    assert events.read_bytes().count(b"val_nats_per_token") == 1
 
 
 def test_flops_are_six_a_weight_and_the_causal_half_of_attention():
