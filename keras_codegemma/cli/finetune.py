@@ -41,15 +41,15 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
     show_default=True,
     help="Times that each piece of code comes at most.",
 )
-@click.option("--rank", type=click.IntRange(min=1), default=32, show_default=True, help="Of the adapters.")
+@click.option("--rank", type=click.IntRange(min=1), default=64, show_default=True, help="Of the adapters.")
 @click.option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
-    default=5e-3,
+    default=3e-3,
     show_default=True,
     help="Highest learning rate.",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Pieces of a step.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Pieces of a step.")
 @click.option(
     "--sequence-length", type=click.IntRange(min=16), default=256, show_default=True, help="Tokens of a piece."
 )
@@ -64,7 +64,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--problems",
     type=click.IntRange(min=1),
-    default=200,
+    default=300,
     show_default=True,
     help="Lines of those files to fill in, at most.",
 )

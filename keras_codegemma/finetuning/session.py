@@ -1,6 +1,7 @@
 """Adapters trained on one repository through `fit`, within a time that is asked for, and exact match before and after.
 
-Measured are single lines taken out of files that were never trained on; both models are asked the same.
+Measured are single lines taken out of files that were never trained on, as an editor asks for them (`stop_at="line"`,
+greedy); both models are asked the same.
 """
 
 import math
@@ -13,7 +14,6 @@ import keras
 
 from keras_codegemma.causal_lm import CodeGemmaCausalLM
 from keras_codegemma.evaluation.metrics import clustered_interval, edit_similarity, exact_match
-from keras_codegemma.evaluation.model import CausalLM
 from keras_codegemma.evaluation.problems import Problem
 from keras_codegemma.evaluation.repository import build
 from keras_codegemma.finetuning.files import SENTINEL_TOKENS, Repository, batches, pieces
@@ -21,6 +21,7 @@ from keras_codegemma.finetuning.files import SENTINEL_TOKENS, Repository, batche
 ALL_TARGETS = ("query", "key", "value", "attention_output", "ffw_gating", "ffw_gating_2", "ffw_linear")
 
 _INTERVALS, _RISE = 40, 3
+_LINE_TOKENS = 64
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done, and how much of how much is."""
@@ -43,13 +44,13 @@ class Settings:
         seed: of the order, the middles and the lines to measure on.
     """
 
-    rank: int = 16
+    rank: int = 64
     targets: tuple[str, ...] = ALL_TARGETS
-    rate: float = 2e-3
+    rate: float = 3e-3
     epochs: float = 3.0
-    minutes: float = 10.0
+    minutes: float = 8.0
     batch_size: int = 8
-    sequence_length: int = 512
+    sequence_length: int = 256
     problems: int = 300
     context_chars: int = 0
     seed: int = 0
@@ -166,13 +167,20 @@ def _pieces(lm: CodeGemmaCausalLM, repository: Repository, settings: Settings) -
 def _complete(
     lm: CodeGemmaCausalLM, problems: list[Problem], settings: Settings, report: Report, task: str
 ) -> list[str]:
-    model, size, texts = CausalLM(lm), 16, []
+    size, texts = 16, []
     for start in range(0, len(problems), size):
         report(task, start, len(problems))
-        # One problem at a time shares its own context files; without those, all in a batch are alike.
         some = problems[start : start + size]
-        groups = [[problem] for problem in some] if settings.context_chars else [some]
-        texts += [text.completion for group in groups for text in model.complete(group, seed=settings.seed)]
+        # Each problem has context files of its own; without those, a batch has none.
+        for group in [[problem] for problem in some] if settings.context_chars else [some]:
+            texts += lm.infill(
+                [problem.prefix for problem in group],
+                [problem.suffix for problem in group],
+                path=group[0].path or None,
+                context_files=group[0].context,
+                max_new_tokens=_LINE_TOKENS,
+                stop_at="line",
+            )
     return texts
 
 
