@@ -168,12 +168,6 @@ class KeepSettings:
                 "log_every, save_every, validate_every and checkpoints must be at least 1; got "
                 f"{self.log_every}, {self.save_every}, {self.validate_every}, {self.checkpoints}. Correct them."
             )
-        for name in ("save_every", "validate_every"):
-            if getattr(self, name) % self.log_every:
-                raise ValueError(
-                    f"keep.{name} must be a multiple of keep.log_every={self.log_every}; got {getattr(self, name)}. "
-                    f"Give, for example, {self.log_every * (getattr(self, name) // self.log_every + 1)}."
-                )
         if self.spike is not None and self.spike <= 1:
             raise ValueError(f"keep.spike is a multiple of the usual loss, above 1; got {self.spike}. Try 1.5.")
 
@@ -219,15 +213,22 @@ class TrainingRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        every = self.keep.log_every
-        if self.steps < 1 or self.steps % every:
-            raise ValueError(
-                f"steps must be a positive multiple of keep.log_every={every}; got {self.steps}. Give, for example, "
-                f"{max(1, self.steps // every) * every}."
-            )
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1; got {self.steps}. Give a number of batches.")
 
     def check_complete(self) -> None:
-        """Raises ValueError where something is still to be said before the recipe can run; `--set` comes before."""
+        """Raises ValueError where the recipe cannot run yet, or its parts do not fit each other.
+
+        Not when it is built, because `--set` changes one part after the other.
+        """
+        every = self.keep.log_every
+        numbers = {"steps": self.steps, "keep.save_every": self.keep.save_every}
+        for name, value in (numbers | {"keep.validate_every": self.keep.validate_every}).items():
+            if value % every:
+                raise ValueError(
+                    f"{name} must be a multiple of keep.log_every={every}; got {value}. Give, for example, "
+                    f"{every * (value // every + 1)}."
+                )
         if (self.data.corpus is None) == (self.data.chats is None):
             raise ValueError(
                 f"A run trains on either a corpus or chats; got corpus={self.data.corpus} and "

@@ -38,10 +38,17 @@ def corpus(tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: KeepSettings(log_every=10, save_every=25), r"must be a multiple of keep.log_every=10; got 25\. Give"),
+        (
+            lambda: TrainingRecipe(name="a", steps=10, keep=KeepSettings(save_every=25)).check_complete(),
+            r"keep\.save_every must be a multiple of keep\.log_every=10; got 25\. Give, for example, 30",
+        ),
         (lambda: KeepSettings(log_every=0), r"must be at least 1; got 0,"),
         (lambda: KeepSettings(spike=0.5), r"above 1; got 0\.5\. Try 1\.5"),
-        (lambda: TrainingRecipe(name="a", steps=15), r"multiple of keep.log_every=10; got 15\. Give, for example, 10"),
+        (lambda: TrainingRecipe(name="a", steps=0), r"steps must be at least 1; got 0\."),
+        (
+            lambda: TrainingRecipe(name="a", steps=15).check_complete(),
+            r"steps must be a multiple of keep\.log_every=10; got 15\. Give, for example, 20",
+        ),
         (lambda: OptimizerSettings(peak_rate=0), r"peak_rate must be above 0"),
         (lambda: OptimizerSettings(final_rate=2), r"from 0 to 1; got 2"),
         (lambda: DataSettings(batch_size=0), r"must be at least 1"),
