@@ -9,6 +9,7 @@
 | --- | --- |
 | see how each weight is split | `sharding/rules.py` |
 | see what Keras is told | `parallel.py` |
+| see how several processes start, agree and end | `hosts.py`, `watch.py` |
 """
 
 from typing import Any
@@ -16,11 +17,23 @@ from typing import Any
 import jax
 import keras
 
+from keras_codegemma.distribution.hosts import Hosts, check_agreement, initialize
 from keras_codegemma.distribution.parallel import CodeGemmaParallel, device_mesh, layout_map
 from keras_codegemma.kernels.partition import Partition, Storage
 from keras_codegemma.sharding import MeshShape
 
-__all__ = ["CodeGemmaParallel", "MeshShape", "active", "device_mesh", "layout_map", "place", "storage_of"]
+__all__ = [
+    "CodeGemmaParallel",
+    "Hosts",
+    "MeshShape",
+    "active",
+    "check_agreement",
+    "device_mesh",
+    "initialize",
+    "layout_map",
+    "place",
+    "storage_of",
+]
 
 
 def active() -> CodeGemmaParallel | None:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_codegemma.config import CodeGemmaConfig
+from keras_codegemma.distribution.hosts import check_agreement
 from keras_codegemma.kernels.partition import Partition
 from keras_codegemma.quantization import SCALE_SUFFIX, Quantization, is_quantized
 from keras_codegemma.sharding import MeshShape, belongs_to_model, weight_spec
@@ -35,7 +36,8 @@ class CodeGemmaParallel(keras.distribution.ModelParallel):
         replicated: patterns of variable paths that stay whole on every device though they look like weights.
 
     Raises:
-        ValueError: a mesh that does not take every device or does not divide the model.
+        ValueError: a mesh that does not take every device or does not divide the model, or another one than on the
+            job's other processes.
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class CodeGemmaParallel(keras.distribution.ModelParallel):
         self.config = config
         self._replicated = tuple(replicated)
         shape.check(config)
+        if devices is None:
+            check_agreement({"mesh": str(shape), **config.to_dict()}, what="mesh and architecture")
         mesh = device_mesh(shape, devices=devices)
         super().__init__(
             layout_map=layout_map(mesh, config), batch_dim_name=shape.batch_axes[0], auto_shard_dataset=False

@@ -1,0 +1,72 @@
+"""What each process of `test_hosts.py` runs: a few steps of the tiny preset on its part of the rows.
+
+    python tests/distribution/hosts_program.py train [ADDRESS COUNT INDEX]
+
+Writes one line of JSON with the losses. Modes: `train`; `hang`: process 1 kills itself in the second step; `fail`:
+process 1 raises there; `disagree`: process 1 makes another mesh.
+"""
+
+import json
+import os
+import signal
+import sys
+
+import keras
+import numpy as np
+
+import keras_codegemma as kcg
+from tests.small_models import CONFIGS, random_backbone
+
+STEPS, ROWS, LENGTH = 3, 8, 32
+
+
+def ids() -> np.ndarray:
+    """The rows of each step, of all processes."""
+    return np.random.default_rng(0).integers(80, 320, (STEPS, ROWS, LENGTH)).astype("int32")
+
+
+def as_number(text: str | None) -> int | None:
+    return None if text is None else int(text)
+
+
+def main(mode: str, address: str | None = None, count: str | None = None, number: str | None = None) -> None:
+    """Runs one process of several; without an address, as the environment says."""
+    hosts = kcg.distribution.initialize(
+        address, num_processes=as_number(count), process_id=as_number(number), lost_seconds=20
+    )
+    index = hosts.index
+    import jax
+
+    # The trained model where values matter; a smaller one, quicker to compile, where only the end does.
+    config = kcg.presets.find("code_gemma_tiny").config if mode == "train" else CONFIGS["multi_query"]
+    shape = kcg.distribution.MeshShape(fsdp=len(jax.devices()) // 2, model=2)
+    if mode == "disagree" and index == 1:
+        shape = kcg.distribution.MeshShape(fsdp=len(jax.devices()))
+    parallel = kcg.distribution.CodeGemmaParallel(shape, config)
+    keras.distribution.set_distribution(parallel)
+    keras.utils.set_random_seed(0)
+    if mode == "train":
+        lm = kcg.CodeGemmaCausalLM.from_preset("code_gemma_tiny", dtype="float32")
+    else:
+        lm = kcg.CodeGemmaCausalLM(random_backbone(config))
+    lm.compile(optimizer=keras.optimizers.AdamW(1e-3))
+    group, groups = parallel.row_group
+    own = ids().reshape(STEPS, groups, ROWS // groups, LENGTH)[:, group].reshape(-1, LENGTH)
+
+    def end(batch: int, logs: object = None) -> None:
+        if index == 1 and batch == 1 and mode == "hang":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if index == 1 and batch == 1 and mode == "fail":
+            raise ValueError("a broken row")
+
+    losses: list[float] = []
+    callback = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=end, on_train_batch_end=lambda batch, logs: losses.append(float(logs["loss"]))
+    )
+    labels = np.roll(own, -1, axis=1)
+    lm.fit({"token_ids": own}, labels, batch_size=ROWS // groups, shuffle=False, callbacks=[callback])
+    sys.stdout.write(json.dumps({"index": index, "losses": losses}) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
