@@ -16,7 +16,7 @@ import pytest
 
 import keras_codegemma as kcg
 from keras_codegemma.distribution.hosts import disagreements, initialize
-from keras_codegemma.distribution.watch import LOST_EXIT_CODE
+from keras_codegemma.distribution.watch import LOST_EXIT_CODE, Watch
 from tests.distribution.hosts_program import LENGTH, ROWS, STEPS, ids
 from tests.tolerances import tolerance
 
@@ -92,7 +92,8 @@ def test_several_processes_train_as_one(count):
         assert "loss:" not in out + error
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
 def test_a_killed_process_ends_the_others_with_its_name(count):
     job = Job("hang", count)
     job.processes[1].wait(timeout=200)
@@ -130,6 +131,19 @@ def test_processes_of_the_shell_loop_that_disagree_are_refused_by_name():
     message = 'mesh is "replica 1 x fsdp 2 x model 2" on process 0, "replica 1 x fsdp 4 x model 1" on process 1'
     assert done.returncode == 1
     assert done.stderr.count(message) == 2
+
+
+def test_the_watch_names_who_is_silent_and_who_failed():
+    watch = Watch(None, index=0, count=3, lost_seconds=30)
+    watch._seen = {1: ("", 0.0), 2: ("", 0.0)}
+    folder = "keras_codegemma/watch"
+    found = {f"{folder}/host/1": "a, pid 7", f"{folder}/beat/1": "1", f"{folder}/beat/2": "1"}
+    assert watch._lost(found, now=1.0) is None
+    found[f"{folder}/end/2"] = "done"  # it may leave before the others
+    assert watch._lost(found, now=30.0) is None
+    assert watch._lost(found, now=32.0) == "process 1 of 3 (a, pid 7) has been silent for 31 seconds"
+    found[f"{folder}/end/1"] = "failed: ValueError: no"
+    assert watch._lost(found, now=33.0) == "process 1 of 3 (a, pid 7) failed: ValueError: no"
 
 
 def test_disagreements_name_fields_and_processes():
