@@ -96,15 +96,15 @@ def choose(
 
 def _nodes(text: str, *, ranges: Sequence[Range], rng: Random) -> Range | None:
     """A node of any size up to half the text, and with falling chance the ones that follow it."""
-    by_size: dict[int, list[Range]] = {}
-    for node in ranges:
-        size = node[1] - node[0]
-        if 0 < size <= max(1, len(text) // 2):
-            by_size.setdefault(size.bit_length(), []).append(node)
-    if not by_size:
+    largest = max(1, len(text) // 2)
+    sizes = [end - start for start, end in ranges]
+    powers = {size.bit_length() for size in sizes if 0 < size <= largest}
+    if not powers:
         return None
     # Small nodes are by far the most: sizes are drawn first, evenly by powers of two.
-    start, end = rng.choice(by_size[rng.choice(sorted(by_size))])
+    least = 1 << rng.choice(sorted(powers)) - 1
+    most = min(largest, 2 * least - 1)
+    start, end = rng.choice([node for node, size in zip(ranges, sizes, strict=True) if least <= size <= most])
     ordered: list[Range] = []
     while rng.random() < 0.5:
         ordered = ordered or sorted(ranges)

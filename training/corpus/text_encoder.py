@@ -4,7 +4,7 @@ SentencePiece's BPE joins neighbouring characters into pieces of its vocabulary.
 side by side, nothing that stands before the place between them can be joined with what stands after, so the text can be
 cut there and its parts encoded one by one, with the same ids. In CodeGemma's vocabulary that holds around line feeds
 (pieces with "\n" have nothing else), before a space that follows something else (a space can only begin a piece), and
-in ASCII text between letters and all else, up to a "<" or "[" (there are pieces such as "<table>").
+in lines of ASCII between letters and all else, up to a "<" or "[" (there are pieces such as "<table>").
 
 `TextEncoder` reads off the vocabulary which cuts are safe, and remembers the ids of each part. In a vocabulary without
 safe cuts it encodes texts whole.
@@ -30,7 +30,9 @@ _LINES = re.compile("[^\n]+|\n+")
 _WORDS = re.compile("[ \u2581]*[^ \u2581\n]+|[ \u2581]+|\n+")
 _LETTERS = re.compile(r" *[A-Za-z]+| *[^A-Za-z \n<[]+(?:[<[][^ \n]*)?| *[<[][^ \n]*| +|\n+")
 _PATTERNS = {"letters": (_LETTERS, _WORDS), "words": (_WORDS, _WORDS), "lines": (_LINES, _LINES)}
-"""What cuts ASCII text, and any other."""
+"""What cuts lines of ASCII, and any other."""
+_OTHERS = re.compile("[^\0-\x7f][^\n]*")
+"""The rest of a line from a character that is not ASCII."""
 
 
 class TextEncoder:
@@ -60,12 +62,24 @@ class TextEncoder:
         """
         if self.unit == "texts" or not isinstance(text, str):
             return np.array(self.tokenizer.encode(text), np.int32)
-        for_ascii, for_others = _PATTERNS[self.unit]
-        parts = (for_ascii if text.isascii() else for_others).findall(text)
         try:
-            return np.frombuffer(b"".join(map(self._memory.__getitem__, parts)), np.int32)
+            return np.frombuffer(b"".join(map(self._memory.__getitem__, self._parts(text))), np.int32)
         except ValueError:
             return np.array(self.tokenizer.encode(text), np.int32)  # raises, with the place in the whole text
+
+    def _parts(self, text: str) -> list[str]:
+        """What is encoded by itself: the smaller the parts, the fewer are different."""
+        for_ascii, for_others = _PATTERNS[self.unit]
+        if text.isascii():
+            return for_ascii.findall(text)
+        parts: list[str] = []
+        at = 0
+        for found in _OTHERS.finditer(text):
+            line = text.rfind("\n", at, found.start()) + 1 or at
+            parts += for_ascii.findall(text, at, line)
+            parts += for_others.findall(text, line, found.end())
+            at = found.end()
+        return parts + for_ascii.findall(text, at)
 
     def characters(self, token_ids: np.ndarray) -> np.ndarray:
         """How many characters of a text have begun before each of its ids, int64 [n]."""
@@ -96,7 +110,7 @@ def smallest_unit(pieces: Sequence[str]) -> str:
     """What can be encoded by itself in a BPE vocabulary of these pieces.
 
     Returns:
-        "letters": as "words", but in ASCII text runs of letters and of anything else, each with the spaces before it;
+        "letters": as "words", but in lines of ASCII runs of letters and of all else, each with the spaces before it;
         from "<" or "[" on, the rest of the word. "words": a run of spaces with what follows it up to the next space or
         line feed. "lines", or "texts" where none of these can.
     """

@@ -7,7 +7,7 @@ library are never taken for a file that happens to be called so.
 
 from collections.abc import Iterator, Mapping
 
-from training.corpus.languages.facts import WEAK, Edge, Facts, Import
+from training.corpus.languages.facts import WEAK, Edge, Facts, Found, Import
 from training.corpus.languages.grammars import Tree
 from training.corpus.languages.paths import Suffixes, folder, joined, nearest
 
@@ -20,6 +20,7 @@ _QUERY = """
 (alias_declaration name: (_) @declared)
 (preproc_function_def name: (_) @declared)
 """
+QUERIES = {"cpp": _QUERY}
 _HEADERS = ("h", "hh", "hpp", "hxx", "h++")
 _SOURCES = ("c", "cc", "cpp", "cxx", "c++", "cu")
 _STANDARD = frozenset(
@@ -66,9 +67,8 @@ _STANDARD = frozenset(
 )
 
 
-def read(tree: Tree) -> Facts:
+def read(tree: Tree, found: Found) -> Facts:
     """The includes of a file, and the types and functions it defines."""
-    found = tree.captures(_QUERY)
     imports = []
     for node in found.get("include", ()):
         text = tree.text(node).strip()

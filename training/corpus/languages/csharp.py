@@ -8,7 +8,7 @@ namespaces it uses, and those that any file uses globally. All parts of a partia
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from training.corpus.languages.facts import Edge, Facts, Import
+from training.corpus.languages.facts import Edge, Facts, Found, Import
 from training.corpus.languages.grammars import Tree
 from training.corpus.languages.paths import in_test_folder
 
@@ -19,11 +19,11 @@ _QUERY = f"""
 (file_scoped_namespace_declaration name: (_) @namespace)
 {" ".join(f"({kind}_declaration name: (identifier) @declared)" for kind in _TYPES)}
 """
+QUERIES = {"csharp": _QUERY}
 
 
-def read(tree: Tree) -> Facts:
+def read(tree: Tree, found: Found) -> Facts:
     """The namespaces that a file uses and declares, and its types, inner ones too."""
-    found = tree.captures(_QUERY)
     imports = tuple(_using(tree.text(node)) for node in found.get("using", ()))
     packages = {"".join(tree.text(node).split()) for node in found.get("namespace", ())}
     declared = {tree.text(node) for node in found.get("declared", ())}

@@ -7,7 +7,7 @@ types `import("…")` are told from strings and comments that look like them, wh
 from collections.abc import Iterator, Mapping
 
 from training.corpus.languages.ecmascript_paths import Resolver
-from training.corpus.languages.facts import Edge, Facts, Import
+from training.corpus.languages.facts import Edge, Facts, Found, Import
 from training.corpus.languages.grammars import Tree
 
 _QUERY = """
@@ -30,11 +30,11 @@ _TYPESCRIPT = """
   (type_alias_declaration name: (_) @declared)])
 ((comment) @reference (#match? @reference "^///\\\\s*<reference\\\\s+path"))
 """
+QUERIES = {"javascript": _QUERY, "typescript": _QUERY + _TYPESCRIPT, "tsx": _QUERY + _TYPESCRIPT}
 
 
-def read(tree: Tree) -> Facts:
+def read(tree: Tree, found: Found) -> Facts:
     """The imports and top-level names of a script."""
-    found = tree.captures(_QUERY if tree.grammar == "javascript" else _QUERY + _TYPESCRIPT)
     nodes = (*found.get("source", ()), *found.get("loaded", ()))
     targets = {tree.text(node)[1:-1] for node in nodes if not node.named_children or node.named_child_count == 1}
     targets |= {_referenced(tree.text(node)) for node in found.get("reference", ())}

@@ -1,9 +1,12 @@
 """What a file says about others: its imports as written, what it declares, and the words of its code."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
+
+from tree_sitter import Node
 
 from training.corpus.languages.grammars import Tree, kinds
 
@@ -13,6 +16,10 @@ _WORD = re.compile(rb"[A-Za-z_\x80-\xff][\w\x80-\xff]*")
 STRONG, WEAK = 1.0, 0.1
 """Weights of edges. A weak one is by a package as a whole or by a place in a tree of modules: it orders where nothing
 stronger does, and gives way first in a cycle."""
+
+
+Found = Mapping[str, Sequence[Node]]
+"""Nodes of a document by the names that queries give them: a language's own, and "quoted" for comments and quotes."""
 
 
 class Import(NamedTuple):
@@ -60,9 +67,14 @@ class Facts:
     words: tuple[str, ...] = field(default=(), repr=False)
 
 
-def code(tree: Tree) -> bytes:
+def find(tree: Tree, query: str) -> Found:
+    """What a language asks for and what is in quotes, in one pass: passes take longer than what they look for."""
+    return tree.captures(query + _quoted(tree.grammar))
+
+
+def code(tree: Tree, found: Found) -> bytes:
     """The text of a document without its comments and without what is in quotes."""
-    quoted = sorted((node.start_byte, node.end_byte) for node in tree.captures(_quoted(tree.grammar)).get("quoted", ()))
+    quoted = sorted(node.byte_range for node in found.get("quoted", ()))
     parts, at = [], 0
     for start, end in quoted:
         if start >= at:

@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from training.corpus.languages.facts import STRONG, WEAK, Edge, Facts, Import, code
+from training.corpus.languages.facts import STRONG, WEAK, Edge, Facts, Found, Import, code
 from training.corpus.languages.grammars import Tree
 from training.corpus.languages.paths import folder
 
@@ -21,16 +21,16 @@ _QUERY = """
 (source_file (var_declaration [(var_spec name: (_) @declared) (var_spec_list (var_spec name: (_) @declared))]))
 (source_file (const_declaration (const_spec name: (_) @declared)))
 """
+QUERIES = {"go": _QUERY}
 _MODULE = re.compile(r"^\s*module\s+\"?([^\s\"]+)", re.MULTILINE)
 _SELECTION = re.compile(rb"\b(\w+)\s*\.\s*(\w+)")
 
 
-def read(tree: Tree) -> Facts:
+def read(tree: Tree, found: Found) -> Facts:
     """The package, imports with the names taken from them, and package-level names of a Go file."""
-    found = tree.captures(_QUERY)
     taken: defaultdict[str, set[str]] = defaultdict(set)
     if "import" in found:
-        for operand, name in _SELECTION.findall(code(tree)):
+        for operand, name in _SELECTION.findall(code(tree, found)):
             taken[operand.decode("utf-8", "replace")].add(name.decode("utf-8", "replace"))
     imports = []
     for node in found.get("import", ()):

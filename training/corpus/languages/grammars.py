@@ -6,7 +6,6 @@ Tree-sitter never refuses a text: what it cannot read becomes an error node, and
 
 import importlib
 import threading
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -29,8 +28,9 @@ _GRAMMARS = {
     "rust": ("tree_sitter_rust", "language"),
 }
 _SAME_GRAMMAR = {"c": "cpp"}
-_REMEMBERED = 4
-"""Trees of the latest documents, which are asked for by one use after the other; a tree takes 30 times its text."""
+_KEPT_BYTES = 6_000_000
+"""Source whose trees are kept, of the repository at hand: a document is asked for when its repository is ordered and
+again when it is infilled or cut. A tree takes 27 times its text, so that these take 160 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +79,12 @@ def parse(document: Document) -> Tree | None:
     name = grammar_of(document)
     if name is None:
         return None
-    for known, tree in _latest.trees:
-        if known is document:
-            return tree
+    if known := _trees.get(document):
+        return known
     source = document.text.encode("utf-8", "replace")
     parsed = Parser(language(name)).parse(source)
     tree = Tree(grammar=name, root=parsed.root_node, source=source)
-    _latest.trees.append((document, tree))
+    _trees.put(document, tree)
     return tree
 
 
@@ -110,11 +109,31 @@ def _query(grammar: str, source: str) -> Query:
     return Query(language(grammar), source)
 
 
-class _Latest(threading.local):
-    """The latest trees of a thread."""
+class _Trees(threading.local):
+    """The first trees of one repository, as many as there is room for, and the latest one; each thread has its own."""
 
     def __init__(self) -> None:
-        self.trees: deque[tuple[Document, Tree]] = deque(maxlen=_REMEMBERED)
+        self._repository = ""
+        self._kept: dict[int, tuple[Document, Tree]] = {}
+        self._latest: tuple[Document, Tree] | None = None
+        self._room = _KEPT_BYTES
+
+    def get(self, document: Document) -> Tree | None:
+        """The tree of a document; of the same one: an equal one may be of another build."""
+        # Documents that are kept stay alive, so that no other has the number of one.
+        known = self._kept.get(id(document)) or self._latest
+        return known[1] if known and known[0] is document else None
+
+    def put(self, document: Document, tree: Tree) -> None:
+        """Keeps a tree; those of another repository go."""
+        if document.repository != self._repository:
+            self._repository, self._room = document.repository, _KEPT_BYTES
+            self._kept.clear()
+        if len(tree.source) <= self._room:
+            self._room -= len(tree.source)
+            self._kept[id(document)] = document, tree
+        else:
+            self._latest = document, tree
 
 
-_latest = _Latest()
+_trees = _Trees()

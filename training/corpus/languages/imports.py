@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 from training.corpus.document import Document
 from training.corpus.languages import cpp, csharp, ecmascript, golang, jvm, python, rust
-from training.corpus.languages.facts import Edge, Facts, code, words
+from training.corpus.languages.facts import Edge, Facts, Found, code, find, words
 from training.corpus.languages.grammars import Tree, parse
 
-Read = Callable[[Tree], Facts]
+Read = Callable[[Tree, Found], Facts]
 Resolve = Callable[[Mapping[str, Facts], Mapping[str, str]], Iterator[Edge]]
 _FAMILIES: tuple[tuple[frozenset[str], Read, Resolve], ...] = (
     (frozenset({"python"}), python.read, python.resolve),
@@ -20,6 +20,13 @@ _FAMILIES: tuple[tuple[frozenset[str], Read, Resolve], ...] = (
     (frozenset({"rust"}), rust.read, rust.resolve),
 )
 """Languages whose files import each other."""
+
+_QUERIES = {
+    grammar: query
+    for family in (python, ecmascript, jvm, golang, cpp, csharp, rust)
+    for grammar, query in family.QUERIES.items()
+}
+"""What each grammar is asked for."""
 
 _CONFIGURATION = ("package.json", "tsconfig.json", "tsconfig.base.json", "jsconfig.json", "go.mod", "Cargo.toml")
 
@@ -51,7 +58,8 @@ def read_repository(documents: Sequence[Document]) -> Repository:
         files: dict[str, Facts] = {}
         for document in documents:
             if document.language in languages and (tree := parse(document)):
-                files[document.path] = replace(read(tree), words=words(code(tree), known))
+                found = find(tree, _QUERIES[tree.grammar])
+                files[document.path] = replace(read(tree, found), words=words(code(tree, found), known))
         edges += resolve(files, others)
         facts |= files
     return Repository(facts=facts, edges=tuple(edges))

@@ -9,7 +9,7 @@ classes lead to the class around them.
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from training.corpus.languages.facts import Edge, Facts, Import
+from training.corpus.languages.facts import Edge, Facts, Found, Import
 from training.corpus.languages.grammars import Tree
 from training.corpus.languages.paths import in_test_folder, module_of, shared_depth
 
@@ -30,11 +30,11 @@ _KOTLIN = """
   (value_arguments (value_argument (string_literal (string_content) @facade))))
   (#eq? @annotation "JvmName"))
 """
+QUERIES = {"java": _JAVA, "kotlin": _KOTLIN}
 
 
-def read(tree: Tree) -> Facts:
+def read(tree: Tree, found: Found) -> Facts:
     """The package, imports and top-level names of a Java or Kotlin file."""
-    found = tree.captures(_KOTLIN if tree.grammar == "kotlin" else _JAVA)
     package = "".join("".join(tree.text(node).split()) for node in found.get("package", ())[:1])
     declared = {tree.text(node) for node in (*found.get("declared", ()), *found.get("facade", ()))}
     imports = tuple(_import(tree.text(node)) for node in found.get("import", ()))

@@ -36,9 +36,6 @@ _IMPORT = re.compile(r"^(import|use|using|package|preproc_include|future_import)
 _COMMENT = re.compile(r"comment$|^attribute_item$|^decorator$|^annotation$")
 _BODIES = ("body", "block", "list", "declarations", "ERROR")
 _BLANKS = b" \t\r\n\f"
-_WITH_PARTS = "(_ . (_)) @node"
-"""Nodes that are more than one token."""
-
 _DEPTH = 6
 """How deep members are looked for: a class within a namespace within a conditional, each with its body."""
 
@@ -57,15 +54,17 @@ def middle_nodes(document: Document) -> Sequence[tuple[int, int]]:
         return ()
     fit, broken = _fit(tree.grammar), tree.root.has_error
     found = {
-        (node.start_byte, node.end_byte)
-        for node in tree.captures(_WITH_PARTS).get("node", ())
-        if node.kind_id in fit and not (broken and node.has_error)
+        node.byte_range
+        for node in _with_children(tree.root)
+        if node.kind_id in fit and node.named_child_count and not (broken and node.has_error)
     }
     source, whole = tree.source, _trimmed(tree.source, 0, len(tree.source))
     found = {item for item in found if item[0] < item[1]}
     blank = [item for item in found if source[item[1] - 1] in _BLANKS or source[item[0]] in _BLANKS]
-    found = found.difference(blank).union(_trimmed(source, *item) for item in blank)
-    ranges = sorted(item for item in found if item[0] < item[1] and item != whole)
+    found.difference_update(blank)
+    found.update(_trimmed(source, *item) for item in blank)
+    found.discard(whole)
+    ranges = sorted(item for item in found if item[0] < item[1])
     if source.isascii():
         return ranges
     starts, ends = zip(*ranges, strict=True) if ranges else ((), ())
@@ -87,6 +86,20 @@ def split_points(document: Document) -> Sequence[int]:
     top = list(_beginnings(tree.source, tree.root.children))
     members = sorted(set(_members(tree.source, tree.root)) - set(top) - {0})
     return tree.characters([*(offset for offset in top if offset), *members]).tolist()
+
+
+def _with_children(root: Node) -> Iterator[Node]:
+    """The nodes below a root that have children, by a walk: a query for them takes twice the time."""
+    cursor = root.walk()
+    down, aside, up = cursor.goto_first_child, cursor.goto_next_sibling, cursor.goto_parent
+    while True:
+        while down():
+            pass
+        while not aside():
+            if not up():
+                return
+            if node := cursor.node:
+                yield node
 
 
 @cache

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from tree_sitter import Node
 
-from training.corpus.languages.facts import Edge, Facts, Import
+from training.corpus.languages.facts import Edge, Facts, Found, Import
 from training.corpus.languages.grammars import Tree
 from training.corpus.languages.paths import folder, joined, nearest
 
@@ -26,12 +26,12 @@ _QUERY = """
 (module (decorated_definition definition: (_ name: (identifier) @declared)))
 (module (expression_statement (assignment left: (identifier) @declared)))
 """
+QUERIES = {"python": _QUERY}
 _ENDINGS = (".py", "/__init__.py", ".pyi", "/__init__.pyi", ".pyw")
 
 
-def read(tree: Tree) -> Facts:
+def read(tree: Tree, found: Found) -> Facts:
     """The imports and top-level names of a module."""
-    found = tree.captures(_QUERY)
     imports = [Import(tree.text(node).replace(" ", "")) for node in found.get("module", ())]
     imports += [Import(tree.text(node)) for node in found.get("loaded", ())]
     imports += [_from(tree, node) for node in found.get("from", ())]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from tree_sitter import Node
 
-from training.corpus.languages.facts import WEAK, Edge, Facts, Import
+from training.corpus.languages.facts import WEAK, Edge, Facts, Found, Import
 from training.corpus.languages.grammars import Tree
 from training.corpus.languages.rust_modules import Modules
 
@@ -25,17 +25,17 @@ _QUERY = f"""
 (source_file [{" ".join(f"({kind}_item name: (_) @declared)" for kind in _ITEMS)}])
 (macro_definition name: (_) @declared)
 """
+QUERIES = {"rust": _QUERY}
 _MOD_IN_MACRO = re.compile(r"(?<![\w!#])mod\s+([a-zA-Z_]\w*)\s*;")
 _LONGER = ("scoped_identifier", "scoped_type_identifier")
 
 
-def read(tree: Tree) -> Facts:
+def read(tree: Tree, found: Found) -> Facts:
     """Modules, paths and items of a Rust file.
 
     `Import.kind` is "mod" (target: "name" or "inline/name"; names: the file of a `#[path]`), "pub use", "use" or
     "path"; the names of a `use` are those it gives to what it brings.
     """
-    found = tree.captures(_QUERY)
     imports = {_mod(tree, node) for node in found.get("mod", ())}
     for node in found.get("macro", ()):
         for name in _MOD_IN_MACRO.findall(tree.text(node)):
