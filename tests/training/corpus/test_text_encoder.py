@@ -101,6 +101,25 @@ def test_memory_is_bounded_and_forgetting_changes_nothing():
         assert len(encoder._memory) <= 50
 
 
+def test_lines_of_ascii_have_small_parts_in_any_text():
+    encoder, text = TextEncoder(TINY), "foo.bar(1)\n\n(café)\nx = y\u2581\nlast"
+    assert encoder.encode(text).tolist() == TINY.encode(text)
+    assert encoder._memory.keys() == {
+        "foo",
+        ".",
+        "bar",
+        "(1)",
+        "\n\n",
+        "(café)",
+        "\n",
+        "x",
+        " =",
+        " y",
+        "\u2581",
+        "last",
+    }
+
+
 def test_long_words_are_not_remembered():
     encoder = TextEncoder(TINY)
     encoder.encode("A" * 65 + " " + "B" * 63)

@@ -89,7 +89,7 @@ def split_points(document: Document) -> Sequence[int]:
 
 
 def _with_children(root: Node) -> Iterator[Node]:
-    """The nodes below a root that have children, by a walk: a query for them takes twice the time."""
+    """A root and the nodes below it that have children, by a walk: a query for them takes half as long again."""
     cursor = root.walk()
     down, aside, up = cursor.goto_first_child, cursor.goto_next_sibling, cursor.goto_parent
     while True:

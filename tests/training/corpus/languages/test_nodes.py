@@ -7,6 +7,8 @@ import pytest
 
 from tests.training.corpus.languages import made_repositories as made
 from training.corpus.languages import middle_nodes, split_points
+from training.corpus.languages.grammars import parse
+from training.corpus.languages.nodes import _with_children
 
 SOURCE = '''"""Prices."""
 import os
@@ -94,6 +96,16 @@ def test_each_language_has_middles_and_cuts(language):
     found = [(middle_nodes(item), split_points(item)) for item in made.documents(language)]
     assert any(nodes for nodes, _ in found)
     assert any(points for _, points in found)
+
+
+@pytest.mark.parametrize("language", made.LANGUAGES)
+def test_a_walk_finds_the_nodes_that_a_query_finds(language):
+    for item in made.documents(language):
+        tree = parse(item)
+        if tree is not None:
+            walked = [node.byte_range for node in _with_children(tree.root) if node.is_named and node.named_child_count]
+            queried = [node.byte_range for node in tree.captures("(_ . (_)) @node").get("node", ())]
+            assert sorted(walked) == sorted(queried)
 
 
 def test_cuts_are_first_those_of_top_level_nodes_then_those_of_members():
