@@ -29,7 +29,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             *("quantization", "kernels", "cache", "tokenizer", "tensorflow_tokenizer", "vocabulary"),
-            *("distribution", "sharding"),
+            *("distribution", "sharding", "planning"),
         }
     ),
     frozenset({"axes", "config", "fim", "chat", "stopping", "neighbours", "user_cache"}),
@@ -41,7 +41,19 @@ PLAIN = frozenset({"fim", "chat", "stopping", "neighbours", "user_cache"})
 """Import nothing but the standard library and each other."""
 
 KERAS_FREE = frozenset(
-    {"axes", "kernels", "quantization", "sharding", "config", "fim", "chat", "stopping", "neighbours", "user_cache"}
+    {
+        "axes",
+        "kernels",
+        "quantization",
+        "sharding",
+        "planning",
+        "config",
+        "fim",
+        "chat",
+        "stopping",
+        "neighbours",
+        "user_cache",
+    }
 )
 
 HEAVY = frozenset({"tensorflow", "tensorflow_text", "torch", "transformers", "keras_hub", "keras_nlp"})

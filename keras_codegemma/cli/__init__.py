@@ -20,7 +20,7 @@ from keras_codegemma import __version__
 from keras_codegemma.cli.runtime import prepare_process
 from keras_codegemma.cli.terminal import discard_output
 
-COMMANDS = ("complete", "generate", "chat", "eval", "finetune", "presets", "convert", "doctor")
+COMMANDS = ("complete", "generate", "chat", "eval", "finetune", "plan", "presets", "convert", "doctor")
 
 EXPECTED_ERRORS = (ValueError, OSError, ImportError)
 """What the library raises for input that it cannot work with; any other exception is a defect of ours."""

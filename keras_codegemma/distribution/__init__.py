@@ -9,6 +9,7 @@
 | --- | --- |
 | see how each weight is split | `sharding/rules.py` |
 | see what Keras is told | `parallel.py` |
+| see how a mesh is chosen | `choice.py`, `planning/` |
 | see how several processes start, agree and end | `hosts.py`, `watch.py` |
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 import jax
 import keras
 
+from keras_codegemma.distribution.choice import auto
 from keras_codegemma.distribution.hosts import Hosts, check_agreement, initialize
 from keras_codegemma.distribution.parallel import CodeGemmaParallel, device_mesh, layout_map
 from keras_codegemma.kernels.partition import Partition, Storage
@@ -27,6 +29,7 @@ __all__ = [
     "Hosts",
     "MeshShape",
     "active",
+    "auto",
     "check_agreement",
     "device_mesh",
     "initialize",

@@ -35,6 +35,9 @@ class CodeGemmaParallel(keras.distribution.ModelParallel):
         devices: all of them by default, in an order that follows the network of a TPU slice.
         replicated: patterns of variable paths that stay whole on every device though they look like weights.
 
+    Attributes:
+        reason: why this mesh, in words; "given" where nobody chose.
+
     Raises:
         ValueError: a mesh that does not take every device or does not divide the model, or another one than on the
             job's other processes.
@@ -50,6 +53,7 @@ class CodeGemmaParallel(keras.distribution.ModelParallel):
     ):
         self.shape = shape
         self.config = config
+        self.reason = "given"
         self._replicated = tuple(replicated)
         shape.check(config)
         if devices is None:

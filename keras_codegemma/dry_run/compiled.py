@@ -35,6 +35,7 @@ class CompiledStep:
         argument_bytes: weights, optimiser state, cache and inputs.
         temporary_bytes: everything that the step makes and drops.
         peak_bytes: the most that is alive at once, arguments included.
+        program_bytes: the code, which lies in the same memory.
         flops: of one chip, as the compiler counts them; kernels of ours count what they state.
         kernels: calls of our kernels.
         collectives: each one of the program.
@@ -43,9 +44,15 @@ class CompiledStep:
     argument_bytes: int
     temporary_bytes: int
     peak_bytes: int
+    program_bytes: int
     flops: float
     kernels: int
     collectives: tuple[Collective, ...]
+
+    @property
+    def chip_bytes(self) -> int:
+        """What the step needs of a chip's memory: the most that is alive at once, and the code."""
+        return self.peak_bytes + self.program_bytes
 
     def counts(self, *, at_least_bytes: int = 0) -> Mapping[str, int]:
         """How many collectives of each kind have a result of so many bytes or more."""
@@ -62,6 +69,7 @@ def read(compiled: jax.stages.Compiled) -> CompiledStep:
         argument_bytes=memory.argument_size_in_bytes,
         temporary_bytes=memory.temp_size_in_bytes,
         peak_bytes=memory.peak_memory_in_bytes,
+        program_bytes=memory.generated_code_size_in_bytes,
         flops=float(costs.get("flops", math.nan)),
         kernels=text.count(_KERNEL),
         collectives=tuple(collectives(text)),
