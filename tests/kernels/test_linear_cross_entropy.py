@@ -5,14 +5,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from keras_codegemma.kernels.linear_cross_entropy import OPERATION, cases, chunked, linear_cross_entropy, reference, tpu
+from keras_codegemma.kernels.linear_cross_entropy import (
+    OPERATION,
+    Statistics,
+    cases,
+    chunked,
+    linear_cross_entropy,
+    reference,
+    statistics,
+    tpu,
+)
+from keras_codegemma.kernels.partition import Partition, Storage
+from keras_codegemma.kernels.quantized_matmul.weights import dequantize, quantize
 from tests.tolerances import tolerance
 
 VERSIONS = {
-    "chunked": lambda *operands, z_loss: chunked.linear_cross_entropy(*operands, z_loss=z_loss, block=16),
-    "pallas": lambda *operands, z_loss: tpu.linear_cross_entropy(
-        *operands, z_loss=z_loss, tiles=tpu.Tiles(rows=32, vocabulary=128), interpret=True
-    ),
+    "chunked": lambda *operands: chunked.statistics(*operands, block=16),
+    "pallas": lambda *operands: tpu.statistics(*operands, tiles=tpu.Tiles(rows=32, vocabulary=128), interpret=True),
 }
 
 
@@ -23,35 +32,144 @@ def operands(case: cases.Case, dtype: str) -> tuple[jax.Array, ...]:
     return hidden, table, jnp.asarray(rng.integers(0, case.vocabulary, case.rows), jnp.int32)
 
 
-@pytest.mark.parametrize(("dtype", "z_loss"), [("float32", 0.01), ("bfloat16", 0.0)])
+def outcome(version, hidden, table, labels, weights) -> tuple[Statistics, tuple[jax.Array, ...]]:
+    """The statistics, and gradients of a sum of both that have them, with weights of their own."""
+
+    def total(hidden, table):
+        found = version(hidden, table, labels)
+        return jnp.sum(found.log_total * weights[0] + found.label_logit * weights[1]), found
+
+    (_, found), gradients = jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))(hidden, table)
+    return found, gradients
+
+
+def random_weights(rows: int) -> np.ndarray:
+    return np.random.default_rng().uniform(0.1, 1, (2, rows)).astype(np.float32) * [[1.0], [-1.0]]
+
+
+def largest(x) -> float:
+    return float(np.abs(np.asarray(x, np.float32)).max())
+
+
+def assert_same(ours: Statistics, theirs: Statistics) -> None:
+    # Float32 whatever the operands: their products are exact in it.
+    for our, their in zip(ours[:3], theirs[:3], strict=True):
+        assert our.dtype == jnp.float32
+        assert np.abs(np.asarray(our) - their).max() <= tolerance("fused_loss", "float32") * max(largest(their), 1.0)
+    assert np.array_equal(ours.best, theirs.best)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("version", "case"),
     [("chunked", case) for case in cases.TESTED] + [("pallas", case) for case in cases.SMALL],
     ids=lambda x: getattr(x, "name", x),
 )
-def test_values_and_gradients_equal_the_reference(version, case, *, dtype, z_loss):
+def test_values_and_gradients_equal_the_reference(version, case, *, dtype):
     hidden, table, labels = operands(case, dtype)
-    weights = np.random.default_rng().uniform(0.1, 1, case.rows).astype(np.float32)
-
-    def run(version):
-        def total(hidden, table):
-            loss, best = version(hidden, table, labels, z_loss=z_loss)
-            return jnp.sum(loss * weights), (loss, best)
-
-        differentiate = jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))
-        (_, outputs), gradients = differentiate(hidden, table)
-        return *outputs, *gradients
-
-    theirs, ours = run(reference.linear_cross_entropy), run(VERSIONS[version])
-    # The loss is float32 whatever the operands: their products are exact in it.
-    of_loss = np.abs(np.asarray(ours[0]) - theirs[0]).max() / max(np.abs(np.asarray(theirs[0])).max(), 1.0)
-    assert of_loss <= tolerance("fused_loss", "float32")
-    assert np.array_equal(ours[1], theirs[1])
-    for our, their, factor in zip(ours[2:], theirs[2:], (table, hidden), strict=True):
+    weights = random_weights(case.rows)
+    theirs, ours = (outcome(run, hidden, table, labels, weights) for run in (reference.statistics, VERSIONS[version]))
+    assert_same(ours[0], theirs[0])
+    for our, their, factor in zip(ours[1], theirs[1], (table, hidden), strict=True):
         # Of the largest term of the sum: with few rows of the table the softmax and the label's 1 cancel.
-        size = max(np.abs(np.asarray(their, np.float32)).max(), weights.max() * np.abs(np.asarray(factor)).max())
+        size = max(largest(their), largest(factor))
         error = np.abs(np.asarray(our, np.float32) - np.asarray(their, np.float32)).max()
         assert error / size <= tolerance("fused_loss_gradient", dtype)
+
+
+def test_the_loss_is_of_its_formula():
+    hidden, table, labels = operands(cases.SMALL[0], "float32")
+    loss, best = linear_cross_entropy(hidden, table, labels, z_loss=0.01)
+    logits = np.asarray(hidden, np.float64) @ np.asarray(table, np.float64).T
+    log_total = np.log(np.exp(logits).sum(-1))
+    expected = log_total - logits[np.arange(len(labels)), labels] + 0.01 * log_total**2
+    assert np.abs(loss - expected).max() <= tolerance("fused_loss", "float32") * np.abs(expected).max()
+    assert np.array_equal(best, logits.argmax(-1))
+    without, _ = linear_cross_entropy(hidden, table, labels)
+    assert np.abs(without + 0.01 * log_total**2 - expected).max() <= 2e-6 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(("mode", "group"), [("int8", 128), ("int4", 32)])
+def test_a_quantised_table_counts_as_its_floats(mode, group):
+    hidden, table, labels = operands(cases.SMALL[0], "float32")
+    quantized = jax.tree.map(jnp.asarray, quantize(np.asarray(table), mode, group_size=group))
+
+    def run(table):
+        def total(hidden):
+            found = statistics(hidden, table, labels)
+            return jnp.sum(found.log_total - found.label_logit), found
+
+        return jax.jit(jax.value_and_grad(total, has_aux=True))(hidden)
+
+    (_, ours), our_gradient = run(quantized)
+    (_, theirs), their_gradient = run(dequantize(quantized))
+    assert_same(ours, theirs)
+    difference = np.abs(np.asarray(our_gradient) - their_gradient).max()
+    assert difference <= tolerance("fused_loss_gradient", "float32") * largest(their_gradient)
+
+
+def flops(function, *operands) -> float:
+    analysis = jax.jit(function).lower(*operands).compile().cost_analysis()
+    assert analysis is not None
+    return analysis["flops"]
+
+
+def test_a_frozen_table_costs_no_product():
+    hidden, table, labels = operands(cases.Case(rows=64, width=128, vocabulary=512), "float32")
+
+    def total(hidden, table):
+        return jnp.sum(statistics(hidden, table, labels).log_total)
+
+    both = flops(jax.grad(total, argnums=(0, 1)), hidden, table)
+    alone = flops(jax.grad(total), hidden, table)
+    # One block: logits twice, and one gradient or both.
+    assert both - alone == pytest.approx(2 * 64 * 128 * 512, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "storage_axes", "shape"),
+    [
+        (8, ("model", "fsdp"), (2, 2, 2)),
+        (8, ("model", None), (1, 2, 4)),
+        (3, ("model", "fsdp"), (2, 2, 2)),
+        (8, (None, "fsdp"), (1, 8, 1)),
+        (8, (None, None), (2, 2, 2)),
+    ],
+)
+def test_on_a_mesh_each_device_takes_its_rows_and_its_vocabulary(rows, storage_axes, shape):
+    mesh = jax.make_mesh(shape, ("replica", "fsdp", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 3)
+    partition = Partition(mesh=mesh, batch=("replica", "fsdp"), model="model")
+    storage = Storage(partition=partition, axes=storage_axes)
+    hidden, table, labels = operands(cases.Case(rows=rows * 5, width=16, vocabulary=320), "float32")
+    table = table.at[jnp.asarray([7, 300])].set(3.0)  # equals in different parts
+    hidden, labels = hidden.reshape(rows, 5, 16).at[0, 0].set(table[7]), labels.reshape(rows, 5)
+    weights = random_weights(rows * 5).reshape(2, rows, 5)
+    ours = outcome(
+        lambda *x: statistics(*x, storage=storage), hidden, jax.device_put(table, storage.stored), labels, weights
+    )
+    theirs = outcome(statistics, hidden, table, labels, weights)
+    assert ours[0].best[0, 0] == 7
+    assert_same(ours[0], theirs[0])
+    for our, their in zip(ours[1], theirs[1], strict=True):
+        assert np.abs(np.asarray(our) - their).max() <= tolerance("fused_loss_gradient", "float32") * largest(their)
+    assert ours[1][1].sharding.is_equivalent_to(storage.stored, 2)
+
+
+def test_a_quantised_table_on_a_mesh():
+    mesh = jax.make_mesh((1, 2, 4), ("replica", "fsdp", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 3)
+    storage = Storage(partition=Partition(mesh=mesh, batch=("replica", "fsdp"), model="model"), axes=("model", "fsdp"))
+    hidden, table, labels = operands(cases.Case(rows=16, width=128, vocabulary=320), "float32")
+    hidden, labels = hidden.reshape(4, 4, 128), labels.reshape(4, 4)
+    quantized = jax.tree.map(jnp.asarray, quantize(np.asarray(table), "int4", group_size=32))
+    assert_same(statistics(hidden, quantized, labels, storage=storage), statistics(hidden, quantized, labels))
+
+
+@pytest.mark.parametrize(
+    ("rows", "block"),
+    [(256_000, 2048), (64_000, 1280), (32_000, 1280), (8192, 2048), (4099, 2048), (37, 37), (700, 700)],
+)
+def test_a_block_divides_the_table_where_one_can(rows, block):
+    assert chunked.block_of(rows) == block
 
 
 def test_the_argmax_is_the_first_of_equals():
@@ -59,7 +177,7 @@ def test_the_argmax_is_the_first_of_equals():
     table = jnp.zeros((300, 128)).at[jnp.asarray([7, 20, 290])].set(1.0)
     labels = jnp.zeros(1, jnp.int32)
     for version in VERSIONS.values():
-        assert version(hidden, table, labels, z_loss=0.0)[1].tolist() == [7]
+        assert version(hidden, table, labels).best.tolist() == [7]
 
 
 def test_any_leading_axes_do():
@@ -85,9 +203,12 @@ def test_no_logits_are_kept():
 
 
 def test_choice_follows_the_platform():
-    inputs = operands(cases.SMALL[0], "bfloat16")
-    assert OPERATION.choose("cpu", *inputs).taken.name == "chunked"
-    assert OPERATION.choose("tpu", *inputs).taken.name == "pallas"
+    hidden, table, labels = operands(cases.SMALL[0], "bfloat16")
+    assert OPERATION.choose("cpu", hidden, table, labels).taken.name == "chunked"
+    assert OPERATION.choose("tpu", hidden, table, labels).taken.name == "pallas"
+    quantized = quantize(np.asarray(table, np.float32), "int8")
+    choice = OPERATION.choose("tpu", hidden, quantized, labels)
+    assert (choice.taken.name, choice.refused) == ("chunked", {"pallas": "the table must be in floats, got 8 bits"})
 
 
 @pytest.mark.parametrize(
@@ -95,7 +216,7 @@ def test_choice_follows_the_platform():
     [
         (100, "float32", "the width must be a multiple of 128, got 100"),
         (128, "float16", "hidden states and table must both be bfloat16 or float32, got float16 and float16"),
-        (128 * 128, "float32", f"the kernel would need 213909504 bytes of VMEM of {64 * 2**20}"),
+        (128 * 128, "float32", f"the kernel would need 214958080 bytes of VMEM of {64 * 2**20}"),
     ],
 )
 def test_the_tpu_kernel_says_why_it_refuses(width, dtype, reason):

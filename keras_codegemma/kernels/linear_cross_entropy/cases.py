@@ -1,6 +1,10 @@
 """The shapes of the fused loss that tests, the TPU compiler and the benchmark share."""
 
 from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +19,12 @@ class Case:
     def name(self) -> str:
         """Made from the numbers."""
         return f"m{self.rows}_d{self.width}_v{self.vocabulary}"
+
+    def arguments(self, dtype: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Shapes of the operation's arguments with hidden states of this dtype, and its options."""
+        hidden = jax.ShapeDtypeStruct((self.rows, self.width), jnp.dtype(dtype))
+        table = jax.ShapeDtypeStruct((self.vocabulary, self.width), jnp.dtype(dtype))
+        return (hidden, table, jax.ShapeDtypeStruct((self.rows,), jnp.int32)), {}
 
 
 REAL_2B = (Case(rows=8192, width=2048, vocabulary=256_000),)
@@ -31,3 +41,5 @@ AWKWARD = (
     Case(rows=70, width=24, vocabulary=4099),
 )
 TESTED = (*SMALL, *AWKWARD)
+EXAMPLES = REAL_2B
+"""A training row of 2B."""

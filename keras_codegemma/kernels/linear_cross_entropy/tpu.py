@@ -1,6 +1,7 @@
-"""Cross-entropy of a linear read-out on TPU: the forward pass without a logit in HBM.
+"""Statistics of a linear read-out on TPU: the forward pass without a logit in HBM.
 
-One pass over the vocabulary per tile of rows keeps the running softmax, the label's logit and the argmax in VMEM:
+One pass over the vocabulary per tile of rows keeps the running softmax, the label's logit, and the largest with its
+place in VMEM:
 
     grid (rows, vocabulary)    rows 0: v 0 -> v 1 -> ... -> write      the table is read once per tile of rows
                                rows 1: v 0 -> v 1 -> ... -> write
@@ -13,6 +14,7 @@ time of the products at D = 2048 by the chip's published figures (197 TFLOP/s, 8
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +23,8 @@ from jax.experimental.pallas import tpu as pltpu
 
 from keras_codegemma.axes import Array, Float, Int
 from keras_codegemma.kernels.linear_cross_entropy import chunked
+from keras_codegemma.kernels.linear_cross_entropy.reference import Statistics
+from keras_codegemma.kernels.quantized_matmul import QuantizedWeight
 
 LANES = 128
 SUBLANES = 16
@@ -51,13 +55,15 @@ def vmem_bytes(tiles: Tiles, *, width: int, itemsize: int) -> int:
         2 * tiles.rows * width * itemsize  # hidden states, double-buffered
         + 2 * tiles.vocabulary * width * itemsize  # rows of the table, double-buffered
         + 3 * tiles.rows * tiles.vocabulary * 4  # logits, their exponentials, their numbers
-        + 2 * 4 * tiles.rows * LANES * 4  # labels and three results: a column takes whole registers; double-buffered
+        + 2 * 5 * tiles.rows * LANES * 4  # labels and four results: a column takes whole registers; double-buffered
         + 4 * tiles.rows * LANES * 4  # the four running values
     )
 
 
-def supports(hidden: Array | jax.ShapeDtypeStruct, table: Array | jax.ShapeDtypeStruct) -> str | None:
+def supports(hidden: Array | jax.ShapeDtypeStruct, table: Array | jax.ShapeDtypeStruct | QuantizedWeight) -> str | None:
     """Why these shapes ([M, D] and [V, D]) and dtypes cannot run, or None when they can."""
+    if isinstance(table, QuantizedWeight):
+        return f"the table must be in floats, got {table.bits} bits"
     width = hidden.shape[1]
     if width % LANES:
         return f"the width must be a multiple of {LANES}, got {width}"
@@ -69,62 +75,52 @@ def supports(hidden: Array | jax.ShapeDtypeStruct, table: Array | jax.ShapeDtype
     return None
 
 
-def linear_cross_entropy(
+def statistics(
     hidden: Float[Array, "M D"],
     table: Float[Array, "V D"],
     labels: Int[Array, " M"],
     *,
-    z_loss: float = 0.0,
     tiles: Tiles | None = None,
     interpret: bool = False,
-) -> tuple[Float[Array, " M"], Int[Array, " M"]]:
-    """As `reference.linear_cross_entropy`; products in the operands' dtype, sums in float32.
+) -> Statistics:
+    """As `reference.statistics`; products in the operands' dtype, sums in float32.
 
     Args:
         hidden: rows that are to predict `labels`.
         table: the embedding, of the dtype of `hidden`.
-        labels: in [0, V).
-        z_loss: weight of the squared logarithm of the softmax's denominator.
+        labels: in [0, V); of one outside the logit is 0.
         tiles: the defaults when None.
         interpret: run on any platform, slowly, for tests.
     """
-    return _loss(hidden, table, labels, z_loss, tiles or Tiles(), interpret)
+    return cast(Statistics, _statistics(hidden, table, labels, tiles or Tiles(), interpret))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
-def _loss(
-    hidden: Array, table: Array, labels: Array, z_loss: float, tiles: Tiles, interpret: bool
-) -> tuple[Array, Array]:
-    return _forward(hidden, table, labels, z_loss, tiles, interpret)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _statistics(hidden: Array, table: Array, labels: Array, tiles: Tiles, interpret: bool) -> Statistics:
+    return forward(hidden, table, labels, tiles=tiles, interpret=interpret)
 
 
-def _forward(
-    hidden: Array, table: Array, labels: Array, z_loss: float, tiles: Tiles, interpret: bool
-) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
-    log_total, of_label, best = statistics(hidden, table, labels, tiles=tiles, interpret=interpret)
-    return (log_total - of_label + z_loss * log_total**2, best), (hidden, table, labels, log_total)
+def _forward_rule(
+    hidden: Any, table: Any, labels: Any, tiles: Tiles, interpret: bool
+) -> tuple[Statistics, chunked.Residuals]:
+    operands, mark = chunked.residuals(hidden, table, labels)
+    found = forward(*operands, tiles=tiles, interpret=interpret)  # pyright: ignore[reportArgumentType] (floats)
+    return found, (*operands, found.log_total, mark)
 
 
-def _backward(
-    z_loss: float, tiles: Tiles, interpret: bool, saved: tuple[Array, ...], gradients: tuple[Array, ...]
-) -> tuple[Array | None, ...]:
-    hidden, table, labels, log_total = saved
-    rows = table.shape[0]
-    block = min(chunked.DEFAULT_BLOCK, rows)
-    padded = jnp.pad(table, ((0, -rows % block), (0, 0)))
-    of_hidden, of_table = chunked.backward(
-        (hidden, padded, labels, log_total), gradients[0], rows=rows, z_loss=z_loss, block=block
-    )
-    return of_hidden, of_table[:rows], None
+def _backward_rule(
+    tiles: Tiles, interpret: bool, saved: chunked.Residuals, gradient: Any
+) -> tuple[Array, Array | None, None]:
+    return chunked.gradients(saved, gradient, block=chunked.block_of(saved[1].shape[0]))
 
 
-_loss.defvjp(_forward, _backward)
+_statistics.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)
 
 
-def statistics(
+def forward(
     hidden: Float[Array, "M D"], table: Float[Array, "V D"], labels: Int[Array, " M"], *, tiles: Tiles, interpret: bool
-) -> tuple[Float[Array, " M"], Float[Array, " M"], Int[Array, " M"]]:
-    """Log sum exp of each row's logits, the label's logit, and the argmax."""
+) -> Statistics:
+    """The statistics, without a rule for gradients."""
     (count, width), vocabulary = hidden.shape, table.shape[0]
     column = pl.BlockSpec((tiles.rows, 1), lambda i, v: (i, 0))
     results = pl.pallas_call(
@@ -135,8 +131,8 @@ def statistics(
             pl.BlockSpec((tiles.vocabulary, width), lambda i, v: (v, 0)),
             column,
         ],
-        out_specs=[column] * 3,
-        out_shape=[jax.ShapeDtypeStruct((count, 1), dtype) for dtype in (jnp.float32, jnp.float32, jnp.int32)],
+        out_specs=[column] * 4,
+        out_shape=[jax.ShapeDtypeStruct((count, 1), dtype) for dtype in (*[jnp.float32] * 3, jnp.int32)],
         scratch_shapes=[
             *[pltpu.VMEM((tiles.rows, 1), jnp.float32)] * 3,
             pltpu.VMEM((tiles.rows, 1), jnp.int32),
@@ -152,8 +148,7 @@ def statistics(
         interpret=interpret,
         name="linear_cross_entropy",
     )(hidden, table, labels[:, None].astype(jnp.int32))
-    log_total, of_label, best = (x[:, 0] for x in results)
-    return log_total, of_label, best
+    return Statistics(*(x[:, 0] for x in results))
 
 
 def _kernel(
@@ -162,6 +157,7 @@ def _kernel(
     label_ref,
     log_total_ref,
     of_label_ref,
+    best_logit_ref,
     best_ref,
     highest,
     total,
@@ -186,6 +182,7 @@ def _kernel(
     def _finish():
         log_total_ref[...] = highest[...] + jnp.log(total[...])
         of_label_ref[...] = found[...]
+        best_logit_ref[...] = highest[...]
         best_ref[...] = argmax[...]
 
 
