@@ -1,42 +1,20 @@
-"""Attention with shared key-value heads: over a whole sequence, over a cache, and the layer that projects and joins.
+"""Attention with shared key-value heads: the layer that projects, attends by the kernels, and joins.
 
 Scores, softmax and the sums of weighted values are float32 in every dtype policy; the products take their operands in
-the compute dtype. Queries are scaled by 1 / sqrt(H), a power of two for CodeGemma, so it does not matter when.
+the compute dtype.
 """
 
-import jax
 import jax.numpy as jnp
 import keras
 
 from keras_codegemma import distribution
-from keras_codegemma.axes import Array, Float, Int
+from keras_codegemma.axes import Array, Float
 from keras_codegemma.cache import LayerCache
+from keras_codegemma.kernels.attention import attention
 from keras_codegemma.kernels.decode_attention import decode_attention
 from keras_codegemma.kernels.partition import Partition
 from keras_codegemma.layers.projection import Projection, kernel_initializers, project
 from keras_codegemma.layers.rotary import rotate
-
-# Finite, so that a row without any allowed key (padding) gives a finite, unused result instead of NaN.
-_MASKED = -1e30
-
-
-def attend(
-    query: Float[Array, "B T N H"],
-    key: Float[Array, "B T K H"],
-    value: Float[Array, "B T K H"],
-    segment_ids: Int[Array, "B T"],
-) -> Float[Array, "B T N H"]:
-    """Causal attention within the segments of a whole sequence.
-
-    A query sees the keys at or before it that have its own segment id. Padding (segment 0) sees only padding.
-    """
-    grouped = _group_heads(query, key.shape[2])  # B T K G H
-    scores = jnp.einsum("btkgh,bskh->bkgts", grouped, key, preferred_element_type=jnp.float32)
-    index = jnp.arange(query.shape[1])
-    allowed = (index[:, None] >= index[None, :]) & (segment_ids[:, :, None] == segment_ids[:, None, :])  # B T S
-    weights = jax.nn.softmax(jnp.where(allowed[:, None, None], scores, _MASKED), axis=-1)
-    mixed = jnp.einsum("bkgts,bskh->btkgh", weights.astype(value.dtype), value, preferred_element_type=jnp.float32)
-    return mixed.reshape(query.shape).astype(query.dtype)
 
 
 def attend_cached(
@@ -48,12 +26,6 @@ def attend_cached(
     with the capacity, and a row's sums are made in the same order whatever the batch or the capacity.
     """
     return decode_attention(query, cache.key, cache.value, cache.lengths, partition=partition)
-
-
-def _group_heads(query: Float[Array, "B T N H"], num_key_value_heads: int) -> Float[Array, "B T K G H"]:
-    batch, time, heads, width = query.shape
-    scaled = query * jnp.asarray(width**-0.5, query.dtype)
-    return scaled.reshape(batch, time, num_key_value_heads, heads // num_key_value_heads, width)
 
 
 class GemmaAttention(keras.layers.Layer):
@@ -123,7 +95,7 @@ class GemmaAttention(keras.layers.Layer):
         if cache is None:
             if segment_ids is None:
                 segment_ids = jnp.ones(x.shape[:2], jnp.int32)
-            return self.output_dense(attend(query, key, value, segment_ids))
+            return self.output_dense(attention(query, key, value, segment_ids, partition=self._partition))
         cache = cache.write(key, value, partition=self._partition)
         return self.output_dense(attend_cached(query, cache, self._partition)), cache
 

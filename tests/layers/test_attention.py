@@ -7,12 +7,13 @@ from beartype import beartype
 from jaxtyping import jaxtyped
 
 from keras_codegemma.cache import LayerCache
+from keras_codegemma.kernels.attention import attention
 from keras_codegemma.kernels.decode_attention import blocks
-from keras_codegemma.layers.attention import attend, attend_cached
+from keras_codegemma.layers.attention import attend_cached
 from tests.tolerances import tolerance
 
 # Shapes and types of every call in this file are checked against the annotations.
-attend, attend_cached = (jaxtyped(typechecker=beartype)(function) for function in (attend, attend_cached))
+attention, attend_cached = (jaxtyped(typechecker=beartype)(function) for function in (attention, attend_cached))
 
 HEADS = [(4, 1), (4, 2), (4, 4), (1, 1)]
 
@@ -31,12 +32,12 @@ def written_out(query: np.ndarray, key: np.ndarray, value: np.ndarray, allowed: 
 
 
 @pytest.mark.parametrize(("heads", "key_value_heads"), HEADS)
-def test_attend_equals_the_definition_within_each_segment(heads, key_value_heads):
+def test_attention_equals_the_definition_within_each_segment(heads, key_value_heads):
     rng = np.random.default_rng([heads, key_value_heads])
     query = rng.normal(size=(2, 9, heads, 8)).astype("float32")
     key, value = rng.normal(size=(2, 2, 9, key_value_heads, 8)).astype("float32")
     segments = np.array([[1, 1, 1, 2, 2, 2, 2, 0, 0], [3, 3, 3, 3, 3, 3, 3, 3, 3]], "int32")
-    result = np.asarray(attend(*map(jnp.asarray, (query, key, value, segments))))
+    result = np.asarray(attention(*map(jnp.asarray, (query, key, value, segments))))
     index = np.arange(9)
     for row in range(2):
         allowed = (index[:, None] >= index) & (segments[row][:, None] == segments[row])
@@ -74,7 +75,7 @@ def test_cached_attention_equals_the_definition_at_each_rows_own_length(
 def test_a_row_of_padding_alone_gives_finite_numbers():
     rng = np.random.default_rng(0)
     query, key, value = (jnp.asarray(rng.normal(size=(1, 4, 2, 8)), "float32") for _ in range(3))
-    assert np.isfinite(np.asarray(attend(query, key, value, jnp.zeros((1, 4), "int32")))).all()
+    assert np.isfinite(np.asarray(attention(query, key, value, jnp.zeros((1, 4), "int32")))).all()
 
 
 def test_a_cache_takes_each_rows_tokens_at_its_own_length():
