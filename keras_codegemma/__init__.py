@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keras_codegemma import chat, convert, distribution, fim, hub, presets
+    from keras_codegemma import chat, convert, distribution, fim, hub, presets, token_scores
     from keras_codegemma import sampling as samplers
     from keras_codegemma.backbone import CodeGemmaBackbone
     from keras_codegemma.causal_lm import CodeGemmaCausalLM
@@ -37,6 +37,7 @@ __all__ = [
     "hub",
     "presets",
     "samplers",
+    "token_scores",
 ]
 
 _HOMES = {

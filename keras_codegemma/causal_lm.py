@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import jax.numpy as jnp
 import keras
 import numpy as np
 
-from keras_codegemma import adapters, batches, requests, sampling
+from keras_codegemma import adapters, batches, requests, sampling, token_scores
 from keras_codegemma.backbone import DEFAULT_LORA_TARGETS, CodeGemmaBackbone, with_optional_inputs
 from keras_codegemma.completion import Completer, IdsOnly, Prompt
 from keras_codegemma.fim import ContextFile
@@ -18,10 +19,11 @@ from keras_codegemma.preprocessor import CodeGemmaCausalLMPreprocessor
 from keras_codegemma.scoring import Scorer
 from keras_codegemma.stopping import StopAt
 from keras_codegemma.tokenizer import CodeGemmaTokenizer
+from keras_codegemma.trainer import LABELS, CausalLMTrainer
 
 
 @keras.saving.register_keras_serializable(package="keras_codegemma")
-class CodeGemmaCausalLM(keras.Model):
+class CodeGemmaCausalLM(CausalLMTrainer):
     """CodeGemma with its tokenizer: completes, fills in, chats, scores and trains.
 
     Called on a dict of arrays as `CodeGemmaBackbone` takes it, it returns float32 logits [B, T, V].
@@ -50,8 +52,15 @@ class CodeGemmaCausalLM(keras.Model):
         return super().__call__(with_optional_inputs(inputs), *args, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
-        # Training steps come here directly, past __call__.
-        return super().call(with_optional_inputs(inputs), training=training, mask=mask)
+        """Logits [B, T, V]; of features with labels, as training steps pass them past __call__, token scores."""
+        if not isinstance(inputs, dict) or LABELS not in inputs:
+            return super().call(with_optional_inputs(inputs), training=training, mask=mask)
+        labels = inputs[LABELS]
+        features = with_optional_inputs({name: value for name, value in inputs.items() if name != LABELS})
+        found = self.backbone.token_embedding.statistics(self.backbone(features, training=training), labels)
+        return token_scores.pack(
+            found.log_total - found.label_logit, found.log_total, found.best, self._in_middle(features)
+        )
 
     # Presets
 
@@ -305,85 +314,15 @@ class CodeGemmaCausalLM(keras.Model):
 
     # Training
 
-    def compile(self, optimizer="auto", loss="auto", *, weighted_metrics="auto", sampler=None, **options):
-        """Configures training; the defaults are KerasHub's for Gemma.
+    def compile(self, optimizer="auto", loss="auto", *, sampler=None, **options):
+        """Configures training and generation.
 
         Args:
-            optimizer: "auto" for Adam at 2e-5.
-            loss: "auto" for the sparse cross-entropy of the next id, summed over tokens times their weights and
-                divided by the number of positions, padding included, as Keras and KerasHub do.
-            weighted_metrics: "auto" for token accuracy and `nats_per_token`, the cross-entropy divided by the sum of
-                the weights: what `-score(text).mean()` gives.
             sampler: the default of `generate`, `infill` and `chat`.
-            **options: as `keras.Model.compile` takes them.
+            optimizer, loss, **options: as `CausalLMTrainer.compile` says.
         """
         self.sampler = sampling.get(sampler)
-        super().compile(
-            optimizer=keras.optimizers.Adam(2e-5) if isinstance(optimizer, str) and optimizer == "auto" else optimizer,
-            loss=(
-                keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-                if isinstance(loss, str) and loss == "auto"
-                else loss
-            ),
-            weighted_metrics=_default_metrics() if weighted_metrics == "auto" else weighted_metrics,
-            **options,
-        )
-
-    def fit(
-        self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        validation_split=0.0,
-        validation_data=None,
-        shuffle=True,
-        class_weight=None,
-        sample_weight=None,
-        **options,
-    ):
-        """Trains on examples or arrays; everything else as in `keras.Model.fit`.
-
-        Args:
-            x: a list of texts, (prefix, suffix, middle) triples or chats; a dict of arrays; or a generator, tf.data,
-                Grain or other iterable of examples, of lists of them, or of batches of arrays.
-            y: labels int32 [B, T], for arrays.
-            shuffle: whether lists and arrays come in a new order each epoch; streams keep their own.
-            sample_weight: a number per example, for lists of examples; [B, T], for arrays.
-            validation_data: (x,), (x, y) or (x, y, sample_weight) of any of these kinds, or such data itself.
-        """
-        data, ready = self._batches(x, y, sample_weight, batch_size=batch_size, shuffle=shuffle)
-        if validation_data is not None:
-            validation_data = self._validation(validation_data, batch_size)
-        if ready and validation_split:
-            raise ValueError(
-                f"validation_split works on arrays only; got {validation_split} with examples. "
-                "Split the list and pass validation_data."
-            )
-        arrays = {} if ready else {"y": y, "batch_size": batch_size, "sample_weight": sample_weight}
-        return super().fit(
-            x=data,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=callbacks,
-            validation_split=validation_split,
-            validation_data=validation_data,
-            # Examples and streams have an order of their own; Keras warns of its own default where it cannot shuffle.
-            shuffle=shuffle and not ready and not batches.is_stream(data),
-            class_weight=class_weight,
-            **arrays,
-            **options,
-        )
-
-    def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, **options):
-        """The loss and metrics on examples or arrays as `fit` takes them."""
-        if options.get("_use_cached_eval_dataset"):  # Keras, validating within fit
-            return super().evaluate(x, y, batch_size, verbose, sample_weight, **options)
-        data, ready = self._batches(x, y, sample_weight, batch_size=batch_size, shuffle=False)
-        arrays = {} if ready else {"y": y, "batch_size": batch_size, "sample_weight": sample_weight}
-        return super().evaluate(x=data, verbose=verbose, **arrays, **options)
+        super().compile(optimizer, loss, **options)
 
     def enable_lora(
         self, rank: int, *, alpha: float | None = None, target_names: tuple[str, ...] = DEFAULT_LORA_TARGETS
@@ -453,6 +392,17 @@ class CodeGemmaCausalLM(keras.Model):
             )
         return self.preprocessor
 
+    def _in_middle(self, features: Mapping[str, Any]) -> Any:
+        if self.preprocessor is None:  # `compile` has seen to it that no metric asks
+            return jnp.zeros(features["token_ids"].shape, bool)
+        ids = self.preprocessor.tokenizer
+        return token_scores.labels_in_middle(
+            features["token_ids"],
+            features["segment_ids"],
+            begin=ids.fim_middle_id,
+            ends=(ids.file_separator_id, ids.end_token_id),
+        )
+
     def _sampler(self, sampler: str | sampling.Sampler | None) -> sampling.Sampler:
         return self.sampler if sampler is None else sampling.get(sampler)
 
@@ -486,20 +436,3 @@ class CodeGemmaCausalLM(keras.Model):
             token_ids[index, : len(row)] = row
             mask[index, : len(row)] = True
         return {"token_ids": token_ids, "padding_mask": mask}
-
-    def _batches(self, x, y, sample_weight, *, batch_size, shuffle):
-        return batches.to_batches(
-            x, y, sample_weight, preprocess=self.preprocessor, batch_size=batch_size, shuffle=shuffle
-        )
-
-    def _validation(self, data, batch_size):
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data) if isinstance(data, tuple) else (data, None, None)
-        converted, ready = self._batches(x, y, weight, batch_size=batch_size, shuffle=False)
-        return converted if ready or not isinstance(data, tuple) else data
-
-
-def _default_metrics() -> list[keras.metrics.Metric]:
-    return [
-        keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
-        keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name="nats_per_token"),
-    ]

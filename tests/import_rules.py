@@ -22,10 +22,10 @@ ROWS: tuple[frozenset[str], ...] = (
         {
             *("backbone", "preprocessor", "generation", "presets", "convert"),
             *("adapters", "batches", "beam_search", "completion", "example_encoder", "prompt_budget", "requests"),
-            *("scoring", "training_examples"),
+            *("scoring", "trainer", "training_examples"),
         }
     ),
-    frozenset({"layers", "sampling"}),
+    frozenset({"layers", "sampling", "token_scores"}),
     frozenset(
         {
             *("quantization", "kernels", "cache", "tokenizer", "tensorflow_tokenizer", "vocabulary"),

@@ -12,6 +12,10 @@ TOLERANCES: dict[tuple[str, str], float] = {
     ("golden", "float32"): 1e-3,
     # Losses against KerasHub on the same weights and batch; a mean, so the errors of single logits average out.
     ("loss", "float32"): 1e-5,
+    # Ours without logits against Keras's with them, on hidden states that are rounded to bfloat16 in another order.
+    ("loss", "mixed_bfloat16"): 2.0**-9,
+    # Weights after a few steps of plain descent by two formulas of the same loss, of the largest value.
+    ("trained", "float32"): 1e-5,
     # Cached decode against the full forward: the same products in another order, as in ("logits", "float32").
     ("cached_decode", "float32"): 1e-5,
     # A log-probability of a few nats, from logits within the above.

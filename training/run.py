@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 import keras_codegemma as kcg
+from keras_codegemma import token_scores
 from training.callbacks import Counting, Interval, Progress
 from training.checkpoint import Checkpoints, check_room, state_bytes
 from training.config import TrainingRecipe
@@ -44,7 +45,10 @@ def train(recipe: TrainingRecipe, workdir: Path, *, report: Report) -> bool:
         folder.check_same(as_json(recipe))
         lm = make_model(recipe)
         data = open_data(recipe.data, lm)
-        lm.compile(optimizer=make_optimizer(recipe.optimizer, steps=recipe.steps))
+        lm.compile(
+            optimizer=make_optimizer(recipe.optimizer, steps=recipe.steps),
+            weighted_metrics=_metrics(recipe),
+        )
         lm.optimizer.build(lm.trainable_variables)
         finished = _fit(recipe, folder, lm, data, report)
         if finished:
@@ -52,6 +56,12 @@ def train(recipe: TrainingRecipe, workdir: Path, *, report: Report) -> bool:
         return finished
     finally:
         folder.close()
+
+
+def _metrics(recipe: TrainingRecipe) -> list[keras.metrics.Metric]:
+    """Of all tokens and, of a corpus, which has infilling examples, of middles alone."""
+    parts = ("all",) if recipe.data.chats is not None else ("all", "middle")
+    return [kind(part) for part in parts for kind in (token_scores.Accuracy, token_scores.NatsPerToken)]
 
 
 def _fit(

@@ -8,6 +8,7 @@ import keras
 
 from keras_codegemma import distribution
 from keras_codegemma.axes import Array, Float, Int
+from keras_codegemma.kernels import linear_cross_entropy
 from keras_codegemma.kernels.partition import Storage
 from keras_codegemma.kernels.quantized_matmul import QuantizedWeight, dequantize, quantized_matmul
 from keras_codegemma.layers.projection import add_quantized_weights, logits_product, quantization_for
@@ -86,6 +87,19 @@ class ReversibleEmbedding(keras.layers.ReversibleEmbedding):
         return storage.partition.rows(embed(inputs, table))
 
     quantized_call = call
+
+    def statistics(self, hidden: Float[Array, "B T D"], labels: Int[Array, "B T"]) -> linear_cross_entropy.Statistics:
+        """Of the logits of hidden states, what losses and metrics need, without the logits: arrays [B, T].
+
+        Args:
+            hidden: states that are to predict `labels`.
+            labels: ids.
+        """
+        hidden = hidden.astype(self.compute_dtype)
+        table: Any = self.quantized_weight
+        if table is None:
+            table = jnp.asarray(keras.ops.convert_to_tensor(self.embeddings), hidden.dtype)
+        return linear_cross_entropy.statistics(hidden, table, labels, storage=self._storage)
 
     def compute_output_spec(self, inputs, reverse=False):
         width = self.input_dim if reverse else self.output_dim

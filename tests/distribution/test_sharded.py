@@ -54,7 +54,7 @@ def outcome(config: kcg.CodeGemmaConfig, parallel: CodeGemmaParallel | None = No
 
 
 def step(lm: kcg.CodeGemmaCausalLM) -> dict:
-    """Logits, loss and gradients of one batch, and the weights after one step, as `fit` computes them."""
+    """Logits, scores, loss and gradients of one batch, and the weights after one step, as `fit` computes them."""
     data = (
         IDS
         if (parallel := kcg.distribution.active()) is None
@@ -73,7 +73,8 @@ def step(lm: kcg.CodeGemmaCausalLM) -> dict:
             optimizer_variables=optimizer,
         )
         weights, _ = lm.optimizer.stateless_apply(optimizer, gradients, trainable)
-        return {"loss": loss, "logits": aux[1], "gradients": gradients, "weights": weights}
+        logits = lm.stateless_call(trainable, [], {"token_ids": ids})[0]
+        return {"loss": loss, "scores": aux[1], "logits": logits, "gradients": gradients, "weights": weights}
 
     state = [v.value for v in lm.trainable_variables], [v.value for v in lm.optimizer.variables]
     return jax.tree.map(np.asarray, jax.jit(compute)(*state, data))

@@ -19,7 +19,10 @@ from training.log import read
 from training.run import train
 from training.train import STOPPED
 
-NUMBERS = ("step", "loss", "nats_per_token", "accuracy", "learning_rate", "tokens", "val_loss", "val_nats_per_token")
+NUMBERS = (
+    *("step", "loss", "nats_per_token", "accuracy", "middle_nats_per_token", "middle_accuracy"),
+    *("learning_rate", "tokens", "val_loss", "val_nats_per_token", "val_middle_nats_per_token"),
+)
 
 
 class KilledError(Exception):
