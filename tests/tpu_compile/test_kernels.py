@@ -71,6 +71,17 @@ def test_attention_compiles_within_its_stated_vmem(topology, case):
     assert text.count('custom_call_target="tpu_custom_call"') == 3  # forward, query gradient, key and value gradients
 
 
+def test_attentions_backward_memory_is_at_most_linear_in_the_length(topology):
+    def temporary_bytes(time: int) -> int:
+        case = attention_cases.Case(batch=1, time=time, heads=8, kv_heads=1, head_dim=256)
+        compiled = compile_for_one_chip(attention_gradients, *attention_operands(case), topology=topology)
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    # At most twice the queries in float32 at every length; short rows stay in VMEM and take none.
+    for time in (1024, 2048, 4096, 8192):
+        assert temporary_bytes(time) <= 2 * time * 8 * 256 * 4, time
+
+
 def test_attention_compiles_inside_shard_map(topology):
     mesh = jax.sharding.Mesh(np.asarray(devices(topology), dtype=object).reshape(2, 4), ("data", "model"))
     case = attention_cases.Case(batch=2, time=2048, heads=8, kv_heads=1, head_dim=256)

@@ -3,6 +3,8 @@
 `statistics` gives, for each row, what losses and metrics need of its logits; `linear_cross_entropy` the loss itself.
 """
 
+from functools import partial
+
 import jax.numpy as jnp
 
 from keras_codegemma.axes import Array, Float, Int
@@ -24,6 +26,9 @@ def _tpu_supports(hidden: Array, table: Table, labels: Array) -> str | None:
 OPERATION = Operation(
     "linear_cross_entropy",
     Implementation(name="pallas", platforms=("tpu",), supports=_tpu_supports, run=tpu.statistics),
+    Implementation(
+        name="chunked_cpu", platforms=("cpu",), supports=anything, run=partial(chunked.statistics, as_bits=True)
+    ),
     Implementation(name="chunked", platforms=PLATFORMS, supports=anything, run=chunked.statistics),
     as_reference(reference.statistics),
     examples=lambda: {case.name: case.arguments("bfloat16") for case in EXAMPLES},
@@ -48,7 +53,7 @@ def statistics(
         table: the embedding [V, D], of the dtype of `hidden`; or quantised.
         labels: in [0, V). One outside has the logit 0, but for the reference.
         storage: how the table lies on a mesh, with rows [B, T] whose B the batch axes may divide; None on one device.
-        implementation: "pallas", "chunked" or "reference"; None for the best.
+        implementation: "pallas", "chunked_cpu", "chunked" or "reference"; None for the best.
 
     Returns:
         Arrays of the shape of `labels`.

@@ -22,7 +22,12 @@ _LANES = 128
 
 
 def statistics(
-    hidden: Float[Array, "M D"], table: Table, labels: Int[Array, " M"], *, block: int | None = None
+    hidden: Float[Array, "M D"],
+    table: Table,
+    labels: Int[Array, " M"],
+    *,
+    block: int | None = None,
+    as_bits: bool = False,
 ) -> Statistics:
     """As `reference.statistics`; products in the dtype of `hidden`, sums in float32.
 
@@ -31,9 +36,11 @@ def statistics(
         table: the embedding, of the dtype of `hidden`, or quantised.
         labels: in [0, V); of one outside the logit is 0.
         block: rows of the table at a time; None for `block_of`.
+        as_bits: cut blocks of a bfloat16 table, and join those of its gradient, as 16-bit integers. XLA's compiler for
+            CPUs makes a whole bfloat16 array float32 to cut or change a part of it; others would only copy once more.
     """
     rows = table.shape[0]
-    return cast(Statistics, _statistics(hidden, table, labels, min(block or block_of(rows), rows)))
+    return cast(Statistics, _statistics(hidden, table, labels, min(block or block_of(rows), rows), as_bits))
 
 
 def block_of(rows: int) -> int:
@@ -48,12 +55,14 @@ def block_of(rows: int) -> int:
     return min(rows, DEFAULT_BLOCK)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _statistics(hidden: Array, table: Table, labels: Array, block: int) -> Statistics:
-    return forward(hidden, table, labels, block=block)
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _statistics(hidden: Array, table: Table, labels: Array, block: int, as_bits: bool) -> Statistics:
+    return forward(hidden, table, labels, block=block, as_bits=as_bits)
 
 
-def forward(hidden: Float[Array, "M D"], table: Table, labels: Int[Array, " M"], *, block: int) -> Statistics:
+def forward(
+    hidden: Float[Array, "M D"], table: Table, labels: Int[Array, " M"], *, block: int, as_bits: bool
+) -> Statistics:
     """The statistics, without a rule for gradients."""
     count, rows = hidden.shape[0], table.shape[0]
     padded = _filled_up(table, block)
@@ -67,11 +76,15 @@ def forward(hidden: Float[Array, "M D"], table: Table, labels: Int[Array, " M"],
     # Invariant after block i: `total` is relative to exp(`highest`), both over the rows of blocks 0 .. i.
     def add_block(running: tuple[Array, ...], index: Int[Array, ""]) -> tuple[tuple[Array, ...], None]:
         highest, total, of_label, best = running
-        logits, first = _block_logits(hidden, _block_rows(padded, index, block, hidden.dtype), index, rows=rows)
+        logits, first = _block_logits(
+            hidden, _block_rows(padded, index, block, hidden.dtype, as_bits), index, rows=rows
+        )
         block_highest = logits.max(-1)
         new_highest = jnp.maximum(highest, block_highest)
         total = total * jnp.exp(highest - new_highest) + jnp.exp(logits - new_highest[:, None]).sum(-1)
-        best = jnp.where(block_highest > highest, first + jnp.argmax(logits, -1).astype(jnp.int32), best)
+        # As argmax, which XLA's CPU compiler does one number at a time.
+        at_highest = jnp.where(logits == block_highest[:, None], jnp.arange(block, dtype=jnp.int32), block).min(-1)
+        best = jnp.where(block_highest > highest, first + at_highest, best)
         return (new_highest, total, of_label + _at_label(logits, labels, first), best), None
 
     blocks = jnp.arange(padded.shape[0] // block, dtype=jnp.int32)
@@ -88,6 +101,7 @@ def backward(
     *,
     of_table: bool,
     block: int,
+    as_bits: bool,
 ) -> tuple[Float[Array, "M D"], Float[Array, "V D"] | None]:
     """Gradients of hidden states and table, from those of `log_total` and `label_logit`.
 
@@ -101,13 +115,14 @@ def backward(
         gradient: of its results.
         of_table: whether the table's is wanted; it is None else.
         block: rows of the table at a time.
+        as_bits: as `statistics` takes it.
     """
     rows = table.shape[0]
     padded = _filled_up(table, block)
     of_total, of_label = gradient.log_total, gradient.label_logit
 
     def add_block(hidden_sum: Array, index: Int[Array, ""]) -> tuple[Array, Array | None]:
-        block_rows = _block_rows(padded, index, block, hidden.dtype)
+        block_rows = _block_rows(padded, index, block, hidden.dtype, as_bits)
         logits, first = _block_logits(hidden, block_rows, index, rows=rows)
         of_logits = jnp.exp(logits - log_total[:, None]) * of_total[:, None]
         is_label = (labels - first)[:, None] == jnp.arange(block)
@@ -116,11 +131,11 @@ def backward(
         if not of_table:
             return hidden_sum, None
         added = jnp.einsum("mv,md->vd", of_logits, hidden, preferred_element_type=jnp.float32)
-        return hidden_sum, added.astype(hidden.dtype)
+        return hidden_sum, _bits(added.astype(hidden.dtype), as_bits)
 
     blocks = jnp.arange(padded.shape[0] // block, dtype=jnp.int32)
     of_hidden, by_block = jax.lax.scan(add_block, jnp.zeros(hidden.shape, jnp.float32), blocks)
-    whole = None if by_block is None else by_block.reshape(padded.shape)[:rows]
+    whole = None if by_block is None else _floats(by_block.reshape(padded.shape)[:rows], hidden.dtype)
     return of_hidden.astype(hidden.dtype), whole
 
 
@@ -135,11 +150,13 @@ def residuals(hidden: Any, table: Any, labels: Any) -> tuple[tuple[Array, Table,
     return values, jnp.zeros(()) if learned else None
 
 
-def gradients(saved: Residuals, gradient: Any, *, block: int) -> tuple[Array, Array | None, None]:
+def gradients(saved: Residuals, gradient: Any, *, block: int, as_bits: bool) -> tuple[Array, Array | None, None]:
     """The end of a rule for gradients: of hidden states, table and labels."""
     hidden, table, labels, log_total, mark = saved
     whole = Statistics(*(jnp.zeros(g.shape, jnp.float32) if _is_zero(g) else g for g in gradient))
-    of_hidden, of_table = backward(hidden, table, labels, log_total, whole, of_table=mark is not None, block=block)
+    of_hidden, of_table = backward(
+        hidden, table, labels, log_total, whole, of_table=mark is not None, block=block, as_bits=as_bits
+    )
     return of_hidden, of_table, None
 
 
@@ -147,14 +164,14 @@ def _is_zero(gradient: Any) -> bool:
     return isinstance(gradient, jax.custom_derivatives.SymbolicZero)
 
 
-def _forward_rule(hidden: Any, table: Any, labels: Any, block: int) -> tuple[Statistics, Residuals]:
+def _forward_rule(hidden: Any, table: Any, labels: Any, block: int, as_bits: bool) -> tuple[Statistics, Residuals]:
     operands, mark = residuals(hidden, table, labels)
-    found = forward(*operands, block=block)
+    found = forward(*operands, block=block, as_bits=as_bits)
     return found, (*operands, found.log_total, mark)
 
 
-def _backward_rule(block: int, saved: Residuals, gradient: Any) -> tuple[Array, Array | None, None]:
-    return gradients(saved, gradient, block=block)
+def _backward_rule(block: int, as_bits: bool, saved: Residuals, gradient: Any) -> tuple[Array, Array | None, None]:
+    return gradients(saved, gradient, block=block, as_bits=as_bits)
 
 
 _statistics.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)
@@ -167,9 +184,21 @@ def _filled_up(table: Table, block: int) -> Table:
     return jax.tree.map(lambda x: jnp.pad(x, ((0, missing), *[(0, 0)] * (x.ndim - 1))), table)
 
 
-def _block_rows(table: Table, index: Int[Array, ""], block: int, dtype: Any) -> Float[Array, "block D"]:
-    rows = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, index * block, block, axis=0), table)
+def _block_rows(table: Table, index: Int[Array, ""], block: int, dtype: Any, as_bits: bool) -> Float[Array, "block D"]:
+    def rows_of(x: Array) -> Array:
+        return _floats(jax.lax.dynamic_slice_in_dim(_bits(x, as_bits), index * block, block, axis=0), x.dtype)
+
+    rows = jax.tree.map(rows_of, table)
     return dequantize(rows).astype(dtype) if isinstance(rows, QuantizedWeight) else rows
+
+
+def _bits(x: Array, as_bits: bool) -> Array:
+    return jax.lax.bitcast_convert_type(x, jnp.uint16) if as_bits and x.dtype == jnp.bfloat16 else x
+
+
+def _floats(x: Array, dtype: Any) -> Array:
+    """Undoes `_bits`."""
+    return x if x.dtype == dtype else jax.lax.bitcast_convert_type(x, dtype)
 
 
 def _block_logits(

@@ -111,7 +111,7 @@ def _forward_rule(
 def _backward_rule(
     tiles: Tiles, interpret: bool, saved: chunked.Residuals, gradient: Any
 ) -> tuple[Array, Array | None, None]:
-    return chunked.gradients(saved, gradient, block=chunked.block_of(saved[1].shape[0]))
+    return chunked.gradients(saved, gradient, block=chunked.block_of(saved[1].shape[0]), as_bits=False)
 
 
 _statistics.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)
