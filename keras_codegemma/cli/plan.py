@@ -140,6 +140,9 @@ def _compiled(best: "Plan", asked: bool | None) -> "dict[str, CompiledStep] | No
         if asked:
             raise ValueError(f"The step cannot be compiled: {absence}. Leave --compile out for the model alone.")
         return None
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")  # nothing is run, and a TPU of this machine is not to be taken
     with progress(f"Compiling for {best.topology.name}"):
         return planned.compile_plan(best)
 

@@ -2,7 +2,7 @@
 
 | axis | training | serving |
 | --- | --- | --- |
-| fsdp | each kernel gathered forward and once more backward, its gradient scattered | not used |
+| fsdp | each kernel gathered, with remat once more to go backward, its gradient scattered | not used |
 | replica, data | gradients summed | nothing |
 | model | two sums of activations a block, forward, backward, and where remat runs the block again | two sums a block |
 """
@@ -80,7 +80,8 @@ def _of_training(job: Job, mesh: MeshShape, topology: Topology) -> Iterator[_Unt
     if mesh.width_shards > 1:
         gathered = [part for part in blocks if part.is_gathered]
         if job.quantization is None:
-            yield "kernels", "all-gather", "fsdp", 2 * len(gathered), 2 * _moved(gathered), True
+            uses = 1 if job.remat is None else 2
+            yield "kernels", "all-gather", "fsdp", uses * len(gathered), uses * _moved(gathered), True
             yield "embedding", "all-gather", "fsdp", 1, _moved([table]), True
         yield "embedded rows", "all-to-all", "fsdp", 2, 2 * 2 * activations, False  # float32
         scattered = [part for part in trained if part.is_gathered]
@@ -92,7 +93,7 @@ def _of_training(job: Job, mesh: MeshShape, topology: Topology) -> Iterator[_Unt
         stored = sum(part.stored for part in trained) * PRODUCT_BYTES
         yield "gradients", "all-reduce", copies, len(trained), stored, True
     if mesh.model > 1:
-        count = (4 if job.remat is None else 5) * config.num_layers + 2
+        count = (4 if job.remat is None else 5) * config.num_layers + 1
         yield "sums of activations", "all-reduce", "model", count, count * activations, False
 
 

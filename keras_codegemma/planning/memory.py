@@ -3,8 +3,10 @@
 What is held follows from shapes and layout alone. What a training step makes has its maximum at one of two moments,
 both after the last block has run forward, when the inputs of all blocks are kept:
 
-    in the loss      the table gathered, its gradient, and that gradient summed
+    in the loss      the table gathered, its gradient, hidden states and theirs, the last block's kernels gathered
     in a block       everything that a block computes, its kernels gathered, and gradients of what it computed
+
+How many of each are alive together is fitted to what the TPU compiler makes of ten steps of other sizes.
 
 `tests/tpu_compile/test_plan.py` compares the sums with the TPU compiler's.
 """
@@ -12,7 +14,7 @@ both after the last block has run forward, when the inputs of all blocks are kep
 from dataclasses import dataclass
 
 from keras_codegemma.planning.job import Job
-from keras_codegemma.planning.parts import PRODUCT_BYTES, adapter_parts, parts
+from keras_codegemma.planning.parts import PRODUCT_BYTES, adapter_parts, is_copied, parts
 from keras_codegemma.planning.work import cache_bytes
 from keras_codegemma.sharding import MeshShape
 
@@ -97,11 +99,12 @@ def _training(job: Job, mesh: MeshShape) -> dict[str, float]:
     tokens = -(-job.batch_rows // mesh.row_shards) * job.length
     width, feedforward = config.hidden_dim, config.feedforward_dim / mesh.model
     heads = (2 * config.num_query_heads + 2 * config.num_key_value_heads) * config.head_dim / mesh.model
-    block = PRODUCT_BYTES * tokens * (4 * feedforward + 5 * width)
-    block += 1.5 * PRODUCT_BYTES * sum(part.used for part in everything if part.path.startswith("decoder_block_0/"))
+    kernels = PRODUCT_BYTES * sum(part.used for part in everything if part.path.startswith("decoder_block_0/"))
+    block = PRODUCT_BYTES * tokens * (4 * feedforward + 5 * width) + 1.5 * kernels
     table = PRODUCT_BYTES * everything[0].used
-    loss = (2.4 if job.trains_all else 1.4) * table
-    kept = width if remat else 5 * width + heads + 3 * feedforward
+    tables = (2.2 if job.trains_all else 1.3) + is_copied(config, mesh)
+    loss = tables * table + PRODUCT_BYTES * tokens * 6 * width + kernels
+    kept = width if remat else 4 * width + heads + 2 * feedforward
     return {
         "optimizer": SLOTS[job.optimizer] * sum(part.stored_bytes for part in trained),
         "batch": 16.0 * tokens,

@@ -53,6 +53,12 @@ def adapter_parts(job: Job, mesh: MeshShape) -> tuple[Part, ...]:
     return _adapters(job.config, job.lora_rank, mesh) if job.kind == "lora" else ()
 
 
+def is_copied(config: CodeGemmaConfig, mesh: MeshShape) -> bool:
+    """Whether a gathered weight is copied once more: the parts of its width fill no whole tiles of bfloat16."""
+    parts_of_width = mesh.width_shards
+    return parts_of_width > 1 and config.hidden_dim // parts_of_width % (_TILE_BYTES // PRODUCT_BYTES) != 0
+
+
 @functools.lru_cache(maxsize=1024)
 def _parts(
     config: CodeGemmaConfig, weight_dtype: str, quantization: Quantization | None, mesh: MeshShape

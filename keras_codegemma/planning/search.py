@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from keras_codegemma.planning.chips import GIB, Topology
 from keras_codegemma.planning.job import Job
 from keras_codegemma.planning.model import Plan, plan
+from keras_codegemma.planning.parts import is_copied
 from keras_codegemma.quantization import Quantization
 from keras_codegemma.sharding import MeshShape
 
@@ -100,9 +101,8 @@ def _rows(mesh: MeshShape, batch_rows: int | None) -> Iterator[int]:
 
 
 def _simplicity(one: Plan) -> tuple[int, ...]:
-    """Smaller is better. A width whose parts fill no tile of bfloat16 is padded and copied when it is gathered."""
-    is_copied = one.mesh.width_shards > 1 and one.job.config.hidden_dim // one.mesh.width_shards % 16 != 0
-    return one.job.batch_rows, is_copied, one.mesh.model, one.mesh.replica or 1
+    """Smaller is better."""
+    return one.job.batch_rows, is_copied(one.job.config, one.mesh), one.mesh.model, one.mesh.replica or 1
 
 
 def _why_not(
