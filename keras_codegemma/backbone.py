@@ -123,7 +123,11 @@ class CodeGemmaBackbone(keras.Model):
 
     def call(self, inputs, training=None, mask=None):
         # Training steps come here directly, past __call__.
-        return super().call(with_optional_inputs(inputs), training=training, mask=mask)
+        inputs = with_optional_inputs(inputs)
+        rows = inputs["token_ids"].shape[0]
+        if self.partition is None or not isinstance(rows, int):
+            return super().call(inputs, training=training, mask=mask)
+        return super().call(self.partition.padded(inputs, rows), training=training, mask=mask)[:rows]
 
     @property
     def partition(self) -> Partition | None:

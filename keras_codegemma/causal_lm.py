@@ -55,12 +55,15 @@ class CodeGemmaCausalLM(CausalLMTrainer):
         """Logits [B, T, V]; of features with labels, as training steps pass them past __call__, token scores."""
         if not isinstance(inputs, dict) or LABELS not in inputs:
             return super().call(with_optional_inputs(inputs), training=training, mask=mask)
+        rows, partition = inputs["token_ids"].shape[0], self.backbone.partition
+        if partition is not None:
+            inputs = partition.padded(inputs, rows)
         labels = inputs[LABELS]
         features = with_optional_inputs({name: value for name, value in inputs.items() if name != LABELS})
         found = self.backbone.token_embedding.statistics(self.backbone(features, training=training), labels)
         return token_scores.pack(
             found.log_total - found.label_logit, found.log_total, found.best, self._in_middle(features)
-        )
+        )[:rows]
 
     # Presets
 

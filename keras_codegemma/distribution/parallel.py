@@ -92,9 +92,32 @@ class CodeGemmaParallel(keras.distribution.ModelParallel):
         """The mesh and its axes as kernels take them."""
         return Partition(mesh=self.device_mesh.backend_mesh, batch=self.shape.batch_axes, model="model")
 
-    def get_data_layout(self, data_shape: Sequence[int]) -> "RowLayout":
+    def get_data_layout(self, data_shape: Sequence[int]) -> keras.distribution.TensorLayout:
+        """How a batch's arrays go to the devices: with several processes, each sends its rows to its own.
+
+        One process sends all rows to all devices, ids being small, and the model splits them: so a batch may have any
+        number of rows, which the model pads (`padded`).
+
+        Args:
+            data_shape: of an array as this process has it.
+
+        Raises:
+            ValueError: rows that do not divide, of several processes.
+        """
+        if jax.process_count() == 1:
+            return keras.distribution.TensorLayout([None] * len(data_shape), self.device_mesh)
+        _, groups = self.row_group
+        if data_shape and data_shape[0] * groups % self.shape.row_shards:
+            raise ValueError(
+                f"With several processes each batch must divide over the mesh: {data_shape[0]} rows on each of "
+                f"{groups} do not divide by {self.shape.row_shards} ({self.shape}). Pass a multiple of "
+                f"{self.shape.row_shards // groups} rows on each, with empty ones of weight 0 if need be."
+            )
+        return self.row_layout(len(data_shape))
+
+    def row_layout(self, ndim: int) -> "RowLayout":
         """Rows over the batch axes, everything else whole."""
-        return RowLayout(self.shape.batch_axes, ndim=len(data_shape), mesh=self.device_mesh)
+        return RowLayout(self.shape.batch_axes, ndim=ndim, mesh=self.device_mesh)
 
     def get_variable_layout(self, variable: Any) -> keras.distribution.TensorLayout:
         """The layout of a variable.

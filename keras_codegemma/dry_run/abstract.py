@@ -77,4 +77,4 @@ def replicated(parallel: CodeGemmaParallel) -> jax.sharding.NamedSharding:
 
 def rows(parallel: CodeGemmaParallel, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
     """A batch's array, its rows over the batch axes."""
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=parallel.get_data_layout(shape).backend_layout)
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=parallel.row_layout(len(shape)).backend_layout)

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from keras_codegemma.axes import Array, Float
 
@@ -47,6 +48,16 @@ class Partition:
     def rows(self, x: Array) -> Array:
         """The same array with its first axis over the batch axes and the others whole."""
         return jax.lax.with_sharding_constraint(x, self.sharding(self.batch_of(x.shape[0])))
+
+    def padded(self, arrays: Any, rows: int) -> Any:
+        """The arrays [B, ...] with empty rows behind, so that the batch axes divide them, and split over these.
+
+        Args:
+            arrays: in any nesting; None stays.
+            rows: B.
+        """
+        missing = -rows % self.size(*self.batch)
+        return jax.tree.map(lambda x: self.rows(jnp.pad(x, ((0, missing), *[(0, 0)] * (x.ndim - 1)))), arrays)
 
     def whole(self, x: Array) -> Array:
         """The same array, all of it on every device, so that any process can read it."""

@@ -120,6 +120,16 @@ def test_meshes_that_do_not_divide_say_which_numbers_clash(mesh, config, message
         MeshShape(**mesh).check(config)
 
 
+def test_rows_of_several_processes_must_divide(monkeypatch):
+    parallel = CodeGemmaParallel(FSDP, SMALL)
+    assert parallel.get_data_layout((13, 4)).backend_layout.is_fully_replicated  # one process: the model pads
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(CodeGemmaParallel, "row_group", (0, 2))
+    assert parallel.get_data_layout((6, 4)).backend_layout.spec == jax.P(("replica", "fsdp"))
+    with pytest.raises(ValueError, match=r"5 rows on each of 2 do not divide by 4 .* Pass a multiple of 2 rows"):
+        parallel.get_data_layout((5, 4))
+
+
 def test_other_bad_meshes_are_refused():
     with pytest.raises(ValueError, match="either data and model, or replica"):
         MeshShape(data=2, fsdp=4)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from contextlib import nullcontext
 
 import jax
 import keras
@@ -111,6 +112,37 @@ def test_fit_score_and_beams_run_sharded():
         losses = lm.fit([text] * 8, batch_size=8, epochs=2, verbose=0).history["loss"]
     assert losses[1] < losses[0]
     assert lm.optimizer.variables[2].value.sharding.spec == lm.trainable_variables[0].value.sharding.spec
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "auto",
+        pytest.param(keras.losses.SparseCategoricalCrossentropy(from_logits=True), marks=pytest.mark.slow, id="logits"),
+    ],
+)
+def test_a_batch_that_does_not_divide_trains_as_on_one_device(loss):
+    config = dataclasses.replace(config_of("multi_query"), num_layers=1)
+    ids = IDS[:7]  # batches of 5 and 2 over 4 parts
+    weights = np.linspace(0, 1, ids.size, dtype="float32").reshape(ids.shape)
+
+    def trained(parallel):
+        with nullcontext() if parallel is None else parallel.scope():
+            lm = kcg.CodeGemmaCausalLM(random_backbone(config))
+            lm.compile(optimizer=keras.optimizers.SGD(1e-1), loss=loss)
+            arrays = {"x": {"token_ids": ids}, "y": ids, "sample_weight": weights}
+            history = lm.fit(**arrays, batch_size=5, epochs=2, shuffle=False, verbose=0).history
+            measured = lm.evaluate(**arrays, batch_size=7, verbose=0, return_dict=True)
+            return history, measured, [np.asarray(v.value) for v in lm.trainable_variables]
+
+    history, measured, found = trained(None)
+    ours = trained(CodeGemmaParallel(MeshShape(replica=2, fsdp=2, model=2), config))
+    within = tolerance("sharded", "float32")
+    for name, values in history.items():
+        assert ours[0][name] == pytest.approx(values, rel=within), name
+    assert ours[1] == pytest.approx(measured, rel=within)
+    for one, other in zip(ours[2], found, strict=True):
+        assert np.abs(one - other).max() <= within * np.abs(other).max()
 
 
 def test_quantised_weights_give_the_same_logits_on_a_mesh():
