@@ -9,6 +9,7 @@ import safetensors
 import safetensors.numpy
 
 from keras_codegemma.backbone import CodeGemmaBackbone
+from keras_codegemma.distribution import fetch, is_first
 
 _FORMAT = "keras_codegemma.lora.1"
 
@@ -16,7 +17,8 @@ _FORMAT = "keras_codegemma.lora.1"
 def save(backbone: CodeGemmaBackbone, path: str | os.PathLike[str]) -> None:
     """Writes the adapters of every layer that has one to a safetensors file.
 
-    Keys are `<layer path>/lora_kernel_a` and `.../lora_kernel_b` (float32); the metadata holds rank and alpha.
+    Keys are `<layer path>/lora_kernel_a` and `.../lora_kernel_b` (float32); the metadata holds rank and alpha. With
+    several processes all must call it, and process 0 writes.
 
     Raises:
         ValueError: the model has no adapters, or the name does not end in `.safetensors`.
@@ -29,10 +31,12 @@ def save(backbone: CodeGemmaBackbone, path: str | os.PathLike[str]) -> None:
         )
     tensors = {}
     for name, layer in layers.items():
-        tensors[f"{name}/lora_kernel_a"] = np.asarray(layer.lora_kernel_a.value)
-        tensors[f"{name}/lora_kernel_b"] = np.asarray(layer.lora_kernel_b.value)
+        tensors[f"{name}/lora_kernel_a"] = fetch(layer.lora_kernel_a.value)
+        tensors[f"{name}/lora_kernel_b"] = fetch(layer.lora_kernel_b.value)
     first = next(iter(layers.values()))
     metadata = {"format": _FORMAT, "rank": str(first.lora_rank), "alpha": json.dumps(first.lora_alpha)}
+    if not is_first():
+        return
     partial = target.with_name(target.name + ".partial")
     safetensors.numpy.save_file(tensors, partial, metadata=metadata)
     partial.replace(target)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+import jax
 import keras
 import numpy as np
 
@@ -34,10 +35,18 @@ class DivergedError(RuntimeError):
 
 @dataclass(kw_only=True)
 class Progress:
-    """Where a run is: batches trained on, whether a signal asked it to stop, metrics of an interval cut short."""
+    """Where a run is.
+
+    Attributes:
+        step: batches trained on.
+        asked_to_stop: whether a signal came to this process.
+        stops: whether the run stops: with several processes, once all know that one was asked.
+        sums: metrics of an interval cut short.
+    """
 
     step: int
     asked_to_stop: bool = False
+    stops: bool = False
     sums: list[np.ndarray] | None = None
 
 
@@ -71,8 +80,9 @@ class Counting(_Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self._progress.step += 1
-        if self._progress.asked_to_stop:
-            self.lm.stop_training = True
+        # Several processes would stop at different steps: they agree at the end of the interval.
+        if self._progress.asked_to_stop and jax.process_count() == 1:
+            self._progress.stops = self.lm.stop_training = True
 
     def on_train_end(self, logs=None):
         self.restore_signals()
@@ -132,6 +142,7 @@ class Interval(_Callback):
     def on_epoch_end(self, epoch, logs=None):
         step, keep = self._progress.step, self._recipe.keep
         self._checkpoints.check()
+        self._progress.stops |= kcg.distribution.any_process(self._progress.asked_to_stop)
         if step % keep.log_every:  # a signal came; the rest of the interval belongs to its line
             self._save(metrics=True)
             return
@@ -145,9 +156,9 @@ class Interval(_Callback):
                 return_dict=True,
             )
             self._write({"step": step, **{f"val_{name}": float(value) for name, value in found.items()}})
-        if step % keep.save_every == 0 or step == self._recipe.steps or self._progress.asked_to_stop:
+        if step % keep.save_every == 0 or step == self._recipe.steps or self._progress.stops:
             self._save(metrics=False)
-        if self._progress.asked_to_stop:
+        if self._progress.stops:
             self.lm.stop_training = True
 
     def _line(self, logs: Mapping[str, Any]) -> dict[str, Any]:

@@ -120,7 +120,8 @@ class Checkpoints:
         target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
         sums = [name for name in arrays if name.startswith("metrics/")]
         if sums:
-            target["metrics"] = {name.removeprefix("metrics/"): _struct(arrays[name]) for name in sums}
+            whole = lm.optimizer.iterations.value.sharding  # on every device, as the metrics are
+            target["metrics"] = {name.removeprefix("metrics/"): _struct(arrays[name], whole) for name in sums}
         restored = self._restored(step, state=ocp.args.StandardRestore(target))["state"]
         for group, variables in (("weights", lm.trainable_variables), ("optimizer", lm.optimizer.variables)):
             for name, variable in zip(state[group], variables, strict=True):
@@ -196,10 +197,10 @@ def _shapes(state: State) -> dict[str, str]:
     }
 
 
-def _struct(shape: str) -> jax.ShapeDtypeStruct:
+def _struct(shape: str, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
     dtype, _, dims = shape.partition("[")
     sizes = tuple(int(size) for size in dims.rstrip("]").split(",") if size)
-    return jax.ShapeDtypeStruct(sizes, dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+    return jax.ShapeDtypeStruct(sizes, dtype, sharding=sharding)
 
 
 def _copied(state: State) -> State:

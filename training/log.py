@@ -18,15 +18,19 @@ class Log:
     Args:
         path: of the file.
         step: lines behind this one, of a run that was killed after its last checkpoint, are cut off.
+        writes: whether this process writes; of several, one does, and the others know the losses.
     """
 
-    def __init__(self, path: Path, *, step: int) -> None:
+    def __init__(self, path: Path, *, step: int, writes: bool = True) -> None:
         self._path = path
+        self._writes = writes
         kept = [line for line in read(path) if line["step"] <= step]
+        self._losses = [line["loss"] for line in kept if "loss" in line]
+        if not writes:
+            return
         part = path.with_name(path.name + ".part")
         part.write_text("".join(json.dumps(line) + "\n" for line in kept))
         part.replace(path)
-        self._losses = [line["loss"] for line in kept if "loss" in line]
 
     @property
     def losses(self) -> list[float]:
@@ -35,10 +39,11 @@ class Log:
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Appends a line."""
-        with self._path.open("a") as file:
-            file.write(json.dumps(dict(line)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        if self._writes:
+            with self._path.open("a") as file:
+                file.write(json.dumps(dict(line)) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
         if "loss" in line:
             self._losses.append(line["loss"])
 

@@ -5,7 +5,6 @@ import random
 
 import jax
 import keras
-import numpy as np
 
 import keras_codegemma as kcg
 from training.config import MeshSettings, ModelSettings, TrainingRecipe
@@ -40,9 +39,14 @@ def frozen_fingerprint(lm: kcg.CodeGemmaCausalLM) -> str:
     """Tells models with other frozen weights apart, by 64 values of each; checkpoints do not hold frozen weights."""
     found = hashlib.sha256()
     for variable in lm.non_trainable_variables:
-        some = np.asarray(jax.device_get(variable.value.reshape(-1)[:64]))
+        some = kcg.distribution.fetch(_beginning(variable.value))
         found.update(f"{variable.path} {tuple(variable.shape)} {some.dtype}".encode() + some.tobytes())
     return found.hexdigest()
+
+
+@jax.jit
+def _beginning(value: jax.Array) -> jax.Array:
+    return value.reshape(-1)[:64]
 
 
 def training_flops_per_token(config: kcg.CodeGemmaConfig, length: int) -> float:
@@ -69,7 +73,7 @@ def _fresh(settings: ModelSettings) -> kcg.CodeGemmaCausalLM:
 
 
 def _distribute(mesh: MeshSettings, settings: ModelSettings) -> None:
-    if mesh.devices == 1:
+    if mesh.devices == 1 and jax.process_count() == 1:
         return
     if mesh.devices != jax.device_count():
         raise ValueError(

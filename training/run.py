@@ -18,18 +18,18 @@ from training.model import frozen_fingerprint, make_model, training_flops_per_to
 from training.optimizer import make_optimizer, make_schedule
 from training.plot import write_curve
 from training.run_folder import RunFolder, kept_the_same
-from training.settings import as_json
+from training.settings import as_json, flat
 
 Report = Callable[[Mapping[str, Any]], None]
 
 
 def train(recipe: TrainingRecipe, workdir: Path, *, report: Report) -> bool:
-    """Trains, or goes on.
+    """Trains, or goes on; as one of a job's processes, all of which call it alike and see the same folder.
 
     Args:
         recipe: complete.
         workdir: of the run.
-        report: is given each line of the log.
+        report: is given each line of the log, on the process that writes it.
 
     Returns:
         Whether the run came to its end; False where a signal stopped it, with everything saved.
@@ -40,9 +40,11 @@ def train(recipe: TrainingRecipe, workdir: Path, *, report: Report) -> bool:
         DivergedError: the loss is no number, or far above the usual.
     """
     recipe.check_complete()
-    folder = RunFolder(workdir)
+    kcg.distribution.check_agreement({"workdir": str(workdir.resolve()), **flat(as_json(recipe))}, what="settings")
+    folder = RunFolder(workdir, writes=kcg.distribution.is_first())
     try:
         folder.check_same(as_json(recipe))
+        kcg.distribution.wait_for_all("folder")  # it is there, and nothing was written into it yet
         lm = make_model(recipe)
         data = open_data(recipe.data, lm)
         lm.compile(
@@ -73,11 +75,14 @@ def _fit(
         "data": data.identity,
         "frozen": frozen_fingerprint(lm),
     }
+    kcg.distribution.check_agreement({**data.identity, "frozen": about["frozen"]}, what="data and frozen weights")
     checkpoints = Checkpoints(folder.path / "checkpoints", keep=keep.checkpoints)
-    events = EventFile(folder.path / "tensorboard") if keep.tensorboard else None
+    writes = kcg.distribution.is_first()
+    events = EventFile(folder.path / "tensorboard") if keep.tensorboard and writes else None
     try:
         step, sums = _go_back(checkpoints, lm, about)
-        check_room(folder.path, state_bytes(lm), count=1 if step else min(2, keep.checkpoints))
+        if writes:
+            check_room(folder.path, state_bytes(lm), count=1 if step else min(2, keep.checkpoints))
         model = {"parameters": lm.backbone.count_params(), "trained": _size(lm), "frozen": about["frozen"]}
         folder.begin(recipe=as_json(recipe), data=data.identity, model=model, step=step)
         progress = Progress(step=step, sums=sums)
@@ -87,16 +92,16 @@ def _fit(
             recipe=recipe,
             data=data,
             progress=progress,
-            log=Log(folder.metrics, step=step),
+            log=Log(folder.metrics, step=step, writes=writes),
             checkpoints=checkpoints,
             about=about,
             rate=lambda step: float(schedule(step)),
             flops_per_token=training_flops_per_token(lm.backbone.config, data.sequence_length),
-            report=report if events is None else _into_event_file(report, events),
+            report=_reports(report, events) if writes else lambda line: None,
         )
         callbacks = [counting, interval]
         try:
-            while progress.step < recipe.steps and not progress.asked_to_stop:
+            while progress.step < recipe.steps and not progress.stops:
                 _some_intervals(recipe, lm, data, progress, callbacks)
         finally:
             counting.restore_signals()
@@ -134,8 +139,10 @@ def _some_intervals(
     )
 
 
-def _into_event_file(report: Report, events: EventFile) -> Report:
-    """Reports that go on to TensorBoard too."""
+def _reports(report: Report, events: EventFile | None) -> Report:
+    """Reports that go on to TensorBoard too, where there is a file."""
+    if events is None:
+        return report
 
     def both(line: Mapping[str, Any]) -> None:
         report(line)
@@ -149,7 +156,8 @@ def _write_results(recipe: TrainingRecipe, folder: RunFolder, lm: kcg.CodeGemmaC
         lm.save_lora_weights(folder.path / "adapter.safetensors")
     else:
         lm.save_to_preset(folder.path / "model")
-    write_curve(folder.path / "loss.svg", read(folder.metrics), title=f"{recipe.name}: nats per token")
+    if kcg.distribution.is_first():
+        write_curve(folder.path / "loss.svg", read(folder.metrics), title=f"{recipe.name}: nats per token")
 
 
 def _size(lm: kcg.CodeGemmaCausalLM) -> int:

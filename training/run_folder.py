@@ -26,22 +26,29 @@ from training.corpus.manifest import write_json
 from training.settings import differences
 
 _PACKAGES = ("keras-codegemma", "jax", "jaxlib", "keras", "numpy", "orbax-checkpoint", "grain", "array-record")
-_MAY_CHANGE = ("keep", "data.workers", "data.threads")
-"""Settings that change no number of the run."""
+_MAY_CHANGE = ("keep", "mesh", "data.workers", "data.threads")
+"""Settings that change no number of the run, but for the mesh, which changes the order of sums."""
 
 
 class RunFolder:
-    """The files of a run, held by one process at a time.
+    """The files of a run, held by one process at a time, or by the processes of one job.
 
     Args:
         path: made if missing.
+        writes: whether this process writes in it; of a job's, one does.
 
     Raises:
         OSError: it cannot be written to, or another process trains in it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
         self.path = path.resolve()
+        self._writes = writes
+        self._lock = None
+        if writes:
+            self._hold(path)
+
+    def _hold(self, path: Path) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / ".lock").open("w")
@@ -66,12 +73,13 @@ class RunFolder:
 
     def close(self) -> None:
         """Lets other processes have it."""
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def check_same(self, recipe: Mapping[str, Any]) -> None:
         """Raises a ValueError where another recipe was run here, before anything is loaded.
 
-        Logging, checkpoints kept and the number of readers may differ.
+        Logging, checkpoints kept, the mesh and the number of readers may differ.
         """
         path = self.path / "run.json"
         if not path.exists():
@@ -85,6 +93,8 @@ class RunFolder:
 
     def begin(self, *, recipe: Mapping[str, Any], data: Mapping[str, Any], model: Mapping[str, Any], step: int) -> None:
         """Writes down what the run is, the first time, and that it began or goes on."""
+        if not self._writes:
+            return
         path = self.path / "run.json"
         now = {"command": [Path(sys.executable).name, "-m", "training.train", *sys.argv[1:]], **_machine()}
         if not path.exists():
@@ -97,7 +107,7 @@ class RunFolder:
 def kept_the_same(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe without what may change from start to start."""
     data = {name: value for name, value in recipe["data"].items() if f"data.{name}" not in _MAY_CHANGE}
-    return {**{name: value for name, value in recipe.items() if name != "keep"}, "data": data}
+    return {**{name: value for name, value in recipe.items() if name not in _MAY_CHANGE}, "data": data}
 
 
 def _machine() -> dict[str, Any]:

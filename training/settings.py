@@ -43,6 +43,15 @@ def as_json(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def flat(value: Mapping[str, Any], name: str = "") -> dict[str, Any]:
+    """JSON data with the names that `--set` takes: {"model.preset": ...}."""
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        path = f"{name}.{key}" if name else key
+        found |= flat(item, path) if isinstance(item, Mapping) and item else {path: item}
+    return found
+
+
 def differences(left: Any, right: Any, name: str = "") -> list[str]:
     """Names of the fields in which two recipes as JSON data differ."""
     if isinstance(left, dict) and isinstance(right, dict):

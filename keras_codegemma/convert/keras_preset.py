@@ -32,6 +32,7 @@ from keras_codegemma.convert.names import WeightNames, weight_names
 from keras_codegemma.convert.quantized_weights import QuantizedStreamedWeights, tensor_list
 from keras_codegemma.convert.stores import FLOAT_DTYPES
 from keras_codegemma.convert.weights import StreamedWeights, Weights
+from keras_codegemma.distribution import is_first
 from keras_codegemma.quantization import Quantization, is_quantized
 from keras_codegemma.tokenizer import CodeGemmaTokenizer
 
@@ -120,6 +121,8 @@ def write_keras_hub(
 ) -> None:
     """Writes a preset folder that we and plain KerasHub open; `hashes.json` comes last.
 
+    With several processes all must call it, and process 0 writes.
+
     Without a tokenizer in the checkpoint, only what KerasHub writes for a backbone alone. An existing model
     card stays unless the checkpoint brings one.
 
@@ -153,6 +156,10 @@ def write_keras_hub(
     else:
         tensors = tensor_list(checkpoint.config, quantization, dtypes=dtypes)
         read = _quantized_reader(weights, names, dtypes)
+    if not is_first():
+        for key, _, _ in tensors:
+            read(key)  # its parts, to the process that writes
+        return
     with replacing_folder(folder, ours=_OUR_FILES) as target:
         write_h5(target, tensors, read=read, max_shard_bytes=max_shard_size * 1024**3)
         write_json(

@@ -15,6 +15,7 @@ from keras_codegemma.config import CodeGemmaConfig
 from keras_codegemma.convert.files import listed
 from keras_codegemma.convert.names import Layout, WeightNames, copy_in_bands, weight_names
 from keras_codegemma.convert.stores import FLOAT_DTYPES, TensorStore, numpy_dtype
+from keras_codegemma.distribution import fetch
 from keras_codegemma.kernels.quantized_matmul import QuantizedWeight, dequantize
 from keras_codegemma.layers.projection import merged_kernel
 from keras_codegemma.quantization import SCALE_SUFFIX, Quantization, is_quantized
@@ -198,7 +199,7 @@ class ModelWeights:
         layer = self._layers.get(path)
         if layer is not None and layer.lora_enabled:
             return self.quantization.quantize(path, merged_kernel(layer))
-        data, scale = (np.asarray(self._variables[name].value) for name in (path, path + SCALE_SUFFIX))
+        data, scale = (fetch(self._variables[name].value) for name in (path, path + SCALE_SUFFIX))
         return QuantizedWeight(data=data, scale=scale)  # pyright: ignore[reportArgumentType] (numpy arrays)
 
     def __call__(self, path: str, shape: tuple[int, ...], dtype: str | None = None) -> np.ndarray:
@@ -213,7 +214,7 @@ class ModelWeights:
         elif self._is_quantized(path):
             weight = np.asarray(dequantize(self.quantized(path)))
         else:
-            weight = np.asarray(self._variables[path].value)
+            weight = fetch(self._variables[path].value)
         if weight.shape != tuple(shape):
             raise ValueError(
                 f"The weight {path} must have shape {tuple(shape)}; the model's has {weight.shape}. Write "

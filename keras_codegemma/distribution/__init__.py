@@ -10,7 +10,7 @@
 | see how each weight is split | `sharding/rules.py` |
 | see what Keras is told | `parallel.py` |
 | see how a mesh is chosen | `choice.py`, `planning/` |
-| see how several processes start, agree and end | `hosts.py`, `watch.py` |
+| see how several processes start, agree and end | `hosts.py`, `watch.py`, `together.py` |
 """
 
 from typing import Any
@@ -19,8 +19,9 @@ import jax
 import keras
 
 from keras_codegemma.distribution.choice import auto
-from keras_codegemma.distribution.hosts import Hosts, check_agreement, initialize
+from keras_codegemma.distribution.hosts import Hosts, check_agreement, end_job, initialize
 from keras_codegemma.distribution.parallel import CodeGemmaParallel, device_mesh, layout_map
+from keras_codegemma.distribution.together import any_process, fetch, is_first, wait_for_all
 from keras_codegemma.kernels.partition import Partition, Storage
 from keras_codegemma.sharding import MeshShape
 
@@ -29,13 +30,18 @@ __all__ = [
     "Hosts",
     "MeshShape",
     "active",
+    "any_process",
     "auto",
     "check_agreement",
     "device_mesh",
+    "end_job",
+    "fetch",
     "initialize",
+    "is_first",
     "layout_map",
     "place",
     "storage_of",
+    "wait_for_all",
 ]
 
 

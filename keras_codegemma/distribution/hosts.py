@@ -32,6 +32,9 @@ _AGREE_SECONDS = 120
 
 _ENVIRONMENT = ("KERAS_DISTRIBUTION_JOB_ADDRESSES", "KERAS_DISTRIBUTION_NUM_PROCESSES", "KERAS_DISTRIBUTION_PROCESS_ID")
 
+_watch: Watch | None = None
+"""Of this process, where it is one of several."""
+
 _agreements = itertools.count()
 """Numbers the checks, which all processes come to in the same order."""
 
@@ -87,9 +90,25 @@ def initialize(
     if not hosts.is_first:
         keras.utils.disable_interactive_logging()
     if hosts.count > 1:
-        Watch(client(), index=hosts.index, count=hosts.count, lost_seconds=lost_seconds).start()
+        global _watch  # noqa: PLW0603 (one for the life of the process, as JAX's own client)
+        _watch = Watch(client(), index=hosts.index, count=hosts.count, lost_seconds=lost_seconds)
+        _watch.start()
         check_agreement(_versions(), what="versions")
     return hosts
+
+
+def end_job(reason: str, *, code: int) -> None:
+    """Tells the job's other processes why this one ends, and ends it at once; returns where there are no others.
+
+    For a program that handles an error itself, as one that prints a line and leaves with a code of its own: the others
+    would wait for it in the next collective. Errors that nobody handles are told without this.
+
+    Args:
+        reason: as the others will print it.
+        code: that this process ends with; the others end with `watch.LOST_EXIT_CODE`.
+    """
+    if _watch is not None:
+        _watch.end(f"failed: {reason}", code=code)
 
 
 def client() -> Any:

@@ -56,7 +56,7 @@ class Watch(threading.Thread):
             previous(kind, error, trace)
             # JAX's errors are mostly the consequence of another's end: the watch goes on and finds out whose.
             if not issubclass(kind, (jax.errors.JaxRuntimeError, KeyboardInterrupt)):
-                self._end(f"failed: {kind.__name__}: {error}", code=1)
+                self.end(f"failed: {kind.__name__}: {error}", code=1)
 
         sys.excepthook = report
         atexit.register(self._finish)  # before JAX's own, which waits for all processes
@@ -99,9 +99,10 @@ class Watch(threading.Thread):
             self._stopped.set()
             self._write("end", _DONE)
 
-    def _end(self, reason: str, *, code: int) -> None:
+    def end(self, reason: str, *, code: int) -> None:
+        """Ends this process, and tells the others why."""
+        self._stopped.set()  # before the others' own reports of the same error are read
         self._write("end", reason)
-        self._stopped.set()
         sys.stderr.flush()
         time.sleep(_GRACE_SECONDS)
         os._exit(code)

@@ -288,10 +288,10 @@ class Projection(keras.layers.EinsumDense):
 
 def merged_kernel(layer: Projection) -> np.ndarray:
     """The float kernel, plus (alpha / rank) A B in float32 where the layer has adapters."""
-    kernel = np.asarray(layer.float_kernel)
+    kernel = distribution.fetch(layer.float_kernel)
     if not layer.lora_enabled:
         return kernel
-    a, b = (np.asarray(x.value, np.float32) for x in (layer.lora_kernel_a, layer.lora_kernel_b))
+    a, b = (distribution.fetch(x.value).astype(np.float32) for x in (layer.lora_kernel_a, layer.lora_kernel_b))
     assert layer.lora_alpha is not None
     assert layer.lora_rank is not None
     return kernel.astype(np.float32) + np.float32(layer.lora_alpha / layer.lora_rank) * (a @ b)

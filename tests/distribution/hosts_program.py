@@ -1,9 +1,10 @@
 """What each process of `test_hosts.py` runs: a few steps of the tiny preset on its part of the rows.
 
-    python tests/distribution/hosts_program.py train [ADDRESS COUNT INDEX]
+    python tests/distribution/hosts_program.py train [ADDRESS COUNT INDEX [FOLDER]]
 
 Writes one line of JSON with the losses. Modes: `train`; `hang`: process 1 kills itself in the second step; `fail`:
-process 1 raises there; `disagree`: process 1 makes another mesh.
+process 1 raises there; `disagree`: process 1 makes another mesh; `evaluate`: completes problems into FOLDER instead,
+each process its batches of them.
 """
 
 import json
@@ -15,6 +16,9 @@ import keras
 import numpy as np
 
 import keras_codegemma as kcg
+from keras_codegemma.evaluation import runner
+from keras_codegemma.evaluation.model import CausalLM
+from keras_codegemma.evaluation.problems import Problem
 from tests.small_models import CONFIGS, random_backbone
 
 STEPS, ROWS, LENGTH = 3, 8, 32
@@ -29,12 +33,33 @@ def as_number(text: str | None) -> int | None:
     return None if text is None else int(text)
 
 
-def main(mode: str, address: str | None = None, count: str | None = None, number: str | None = None) -> None:
+def write_samples(folder: str, *, process: int, processes: int) -> bool:
+    """Completes a process's share of some lines; gives whether all are there."""
+    lines = [f"def f{index}(x):\n    return x +" for index in range(6)]
+    problems = [
+        Problem(task_id=f"lines/{index}", task="lines", kind="completion", prefix=line, max_new_tokens=8)
+        for index, line in enumerate(lines)
+    ]
+    model = CausalLM.from_preset("code_gemma_tiny", dtype="float32")
+    return runner.write_samples(model, problems, folder=folder, batch_size=2, process=process, processes=processes)
+
+
+def main(
+    mode: str,
+    address: str | None = None,
+    count: str | None = None,
+    number: str | None = None,
+    folder: str | None = None,
+) -> None:
     """Runs one process of several; without an address, as the environment says."""
     hosts = kcg.distribution.initialize(
         address, num_processes=as_number(count), process_id=as_number(number), lost_seconds=20
     )
     index = hosts.index
+    if folder is not None:
+        complete = write_samples(folder, process=index, processes=hosts.count)
+        sys.stdout.write(json.dumps({"index": index, "complete": complete}) + "\n")
+        return
     import jax
 
     # The trained model where values matter; a smaller one, quicker to compile, where only the end does.

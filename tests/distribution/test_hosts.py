@@ -17,7 +17,7 @@ import pytest
 import keras_codegemma as kcg
 from keras_codegemma.distribution.hosts import disagreements, initialize
 from keras_codegemma.distribution.watch import LOST_EXIT_CODE, Watch
-from tests.distribution.hosts_program import LENGTH, ROWS, STEPS, ids
+from tests.distribution.hosts_program import LENGTH, ROWS, STEPS, ids, write_samples
 from tests.tolerances import tolerance
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,13 +34,13 @@ def free_port() -> int:
 class Job:
     """Processes of one job, on a free port of this machine."""
 
-    def __init__(self, mode: str, count: int):
+    def __init__(self, mode: str, count: int, *arguments: str):
         address = f"127.0.0.1:{free_port()}"
         flags = f"--xla_force_host_platform_device_count={DEVICES // count}"
         environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
         self.processes = [
             subprocess.Popen(
-                [sys.executable, str(PROGRAM), mode, address, str(count), str(index)],
+                [sys.executable, str(PROGRAM), mode, address, str(count), str(index), *arguments],
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -131,6 +131,23 @@ def test_processes_of_the_shell_loop_that_disagree_are_refused_by_name():
     message = 'mesh is "replica 1 x fsdp 2 x model 2" on process 0, "replica 1 x fsdp 4 x model 1" on process 1'
     assert done.returncode == 1
     assert done.stderr.count(message) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+def test_problems_are_shared_by_process_and_merged_into_one_result(count, tmp_path):
+    assert write_samples(str(tmp_path / "alone"), process=0, processes=1)
+    outputs = Job("evaluate", count, str(tmp_path / "shared")).finish()
+    assert all(code == 0 for code, _, _ in outputs), outputs
+    # The last to finish merges. With several batches each process has made its own part.
+    assert any(json.loads(out.splitlines()[-1])["complete"] for _, out, _ in outputs)
+    assert len(list((tmp_path / "shared").glob("samples-*.jsonl"))) == count
+
+    def texts(folder):
+        lines = (tmp_path / folder / "samples.jsonl").read_text().splitlines()
+        return [{name: value for name, value in json.loads(line).items() if name != "seconds"} for line in lines]
+
+    assert texts("shared") == texts("alone")
 
 
 def test_the_watch_names_who_is_silent_and_who_failed():
