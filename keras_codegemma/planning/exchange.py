@@ -79,10 +79,9 @@ def _of_training(job: Job, mesh: MeshShape, topology: Topology) -> Iterator[_Unt
     activations = rows * config.hidden_dim * PRODUCT_BYTES
     if mesh.width_shards > 1:
         gathered = [part for part in blocks if part.is_gathered]
-        if job.quantization is None:
-            uses = 1 if job.remat is None else 2
-            yield "kernels", "all-gather", "fsdp", uses * len(gathered), uses * _moved(gathered), True
-            yield "embedding", "all-gather", "fsdp", 1, _moved([table]), True
+        uses = 1 if job.remat is None else 2
+        yield "kernels", "all-gather", "fsdp", uses * len(gathered), uses * _gathered(gathered, job), True
+        yield "embedding", "all-gather", "fsdp", 1, _gathered([table], job), True
         yield "embedded rows", "all-to-all", "fsdp", 2, 2 * 2 * activations, False  # float32
         scattered = [part for part in trained if part.is_gathered]
         if scattered:
@@ -95,6 +94,13 @@ def _of_training(job: Job, mesh: MeshShape, topology: Topology) -> Iterator[_Unt
     if mesh.model > 1:
         count = (4 if job.remat is None else 5) * config.num_layers + 1
         yield "sums of activations", "all-reduce", "model", count, count * activations, False
+
+
+def _gathered(found: Sequence[Part], job: Job) -> float:
+    """Bytes of weights as they are moved: cast to what is multiplied, or quantised as they are."""
+    if job.quantization is None:
+        return _moved(found)
+    return sum(part.used * part.stored_bytes / part.stored for part in found)
 
 
 def _moved(found: Sequence[Part]) -> float:

@@ -7,8 +7,7 @@ both after the last block has run forward, when the inputs of all blocks are kep
     in a block       everything that a block computes, its kernels gathered, and gradients of what it computed
 
 How many of each are alive together is fitted to what the TPU compiler makes of ten steps of other sizes.
-
-`tests/tpu_compile/test_plan.py` compares the sums with the TPU compiler's.
+`tests/tpu_compile/test_training.py` and `test_serving.py` compare the sums with the compiler's.
 """
 
 from dataclasses import dataclass
