@@ -1,13 +1,13 @@
 """How fast a CPU decodes and prefills models of Gemma's 2B shape: ours, llama.cpp's, and on request KerasHub's.
 
-    python -m tests.benchmarks.cpu_speed --llama-bench build/bin/llama-bench --work /tmp/models [--layers 4] [--write]
+    python -m tests.benchmarks.cpu_speed int8 --llama-bench build/bin/llama-bench --work /tmp/models --write
 
-Weights are noise. Every round times each side once, one after the other, beside a plain read of memory, and results are
-medians over the rounds of the rounds' ratios: the machine's other load then falls on all sides alike. Drafts are off:
-every pass gives one token a row.
+Every round times each side once, one after the other, beside a plain read of memory, and results are medians over the
+rounds of the rounds' ratios: the machine's other load then falls on all sides alike. Each kind of weights is a run of
+its own, of some minutes. A KerasHub model, with `--keras-hub`, is compiled for a minute and takes 5 GB more.
 
-llama.cpp comes from the source that the `llama-cpp-python` package ships on PyPI, and GGUF files from
-the `gguf` package:
+llama.cpp comes from the source that the `llama-cpp-python` package ships on PyPI, and GGUF files (of up to 5 GB; delete
+them afterwards) from the `gguf` package:
 
     pip install gguf && pip download --no-deps --no-binary llama-cpp-python llama-cpp-python
     tar xzf llama_cpp_python-*.tar.gz
@@ -18,307 +18,214 @@ the `gguf` package:
 import argparse
 import dataclasses
 import datetime
-import gc
 import importlib.metadata
-import json
 import os
 import platform
+import re
 import statistics
-import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # `ReadBandwidth` has threads of its own
 
-import jax
-import jax.numpy as jnp
-import ml_dtypes
-import numpy as np
-
-from keras_codegemma import generation
-from keras_codegemma.backbone import CodeGemmaBackbone
 from keras_codegemma.config import CODE_GEMMA_2B, CodeGemmaConfig
 from keras_codegemma.kernels import native
-from keras_codegemma.sampling import GreedySampler
+from tests.benchmarks.cpu_sides import PROMPT_TOKENS, KerasHub, Ours, ReadBandwidth, llama_bench
 
-PROMPT_TOKENS = 512
 OURS = {
     "bfloat16": ("bfloat16", "BF16"),
     "int8": ("int8_from_bfloat16", "Q8_0"),
     "int4": ("int4_from_bfloat16", "Q4_0"),
     "int4/32": ("int4/32_from_bfloat16", "Q4_0"),
 }
-RESULTS = Path(__file__).parents[2] / "keras_codegemma" / "kernels" / "results"
+"""Our dtype policies and llama.cpp's types that they are compared with."""
+RESULTS = Path(__file__).parents[2] / "keras_codegemma" / "kernels" / "RESULTS.md"
+TITLE = "## Gemma 2B on a CPU"
+HEADER = (
+    "weights",
+    "decode, tokens/s",
+    "llama.cpp",
+    "ratio",
+    "of read bandwidth",
+    "prefill, tokens/s",
+    "llama.cpp",
+    "ratio",
+    "batch decode, tokens/s",
+    "over batch 1",
+    "KerasHub bfloat16, decode",
+    "ratio",
+)
+
+Round = dict[str, float]
 
 
-def noise(path: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """A weight of repeated noise, made at the speed of copying."""
-    if path.endswith("/scale"):
-        return np.zeros(shape, np.float32)
-    fan_in = shape[-1] if path.endswith("embeddings") else shape[-2]
-    tile = np.random.default_rng(0).normal(0, fan_in**-0.5, 1 << 16).astype(ml_dtypes.bfloat16)
-    flat = np.empty(int(np.prod(shape)), ml_dtypes.bfloat16)
-    whole = len(flat) // len(tile) * len(tile)
-    flat[:whole].reshape(-1, len(tile))[:] = tile
-    flat[whole:] = tile[: len(flat) - whole]
-    return flat.reshape(shape)
+def gguf_file(config: CodeGemmaConfig, work: Path, kind: str) -> Path:
+    """llama.cpp's model of this type, written if it is missing."""
+    file = work / f"gemma-{config.num_layers}-layers-{kind}.gguf"
+    if not file.is_file():
+        from tests.benchmarks import gguf_model
+
+        work.mkdir(parents=True, exist_ok=True)
+        gguf_model.write(file, config, kind)
+    return file
 
 
-class Ours:
-    """One of our models, ready to be timed."""
+def measure(arguments: argparse.Namespace) -> tuple[list[Round], int]:
+    """Tokens per second of every side, round by round, and the bytes of our weights."""
+    config = dataclasses.replace(CODE_GEMMA_2B, num_layers=arguments.layers)
+    policy, kind = OURS[arguments.case]
+    threads, steps, batch = os.cpu_count() or 1, arguments.steps, arguments.batch
+    ours = Ours(config, policy)
+    read = ReadBandwidth(threads)
+    sides: dict[str, Callable[[], float]] = {"decode": lambda: 1 / ours.decode_seconds(1, steps)}
+    if arguments.llama_bench:
+        file = gguf_file(config, arguments.work, kind)
 
-    def __init__(self, config: CodeGemmaConfig, policy: str):
-        self.backbone = CodeGemmaBackbone(**config.to_dict(), dtype=policy, weight_source=noise)
-        self.weight_bytes = sum(v.value.nbytes for v in self.backbone.variables)
-        self.generator = generation.Generator(self.backbone)
-        self.prompt = np.random.default_rng(1).integers(300, 8000, PROMPT_TOKENS).tolist()
+        def llama(*, prefill: bool) -> float:
+            return llama_bench(arguments.llama_bench, file, threads=threads, steps=steps, prefill=prefill)
 
-    def prefill_seconds(self) -> float:
-        """Of `PROMPT_TOKENS` tokens of one row."""
-        started = time.perf_counter()
-        cache, hidden = self.generator.run_prefill([self.prompt], capacity=self._capacity())
-        jax.block_until_ready(hidden)
-        seconds = time.perf_counter() - started
-        self.generator.release(cache)
-        return seconds
-
-    def decode_seconds(self, batch: int, steps: int) -> float:
-        """Of one pass after the prompt."""
-        options = generation.GenerationOptions(
-            budgets=[steps + 8] * batch, stop_ids=(), sampler=GreedySampler(), seed=0
-        )
-        decoding = self.generator.begin([self.prompt] * batch, options)
-        decoding.advance(1)
-        jax.block_until_ready(decoding._state.counts)
-        started = time.perf_counter()
-        decoding.advance(steps)
-        jax.block_until_ready(decoding._state.counts)
-        seconds = (time.perf_counter() - started) / steps
-        decoding.close()
-        return seconds
-
-    def _capacity(self) -> int:
-        return generation.capacity_for(PROMPT_TOKENS + 64)
-
-
-class KerasHub:
-    """KerasHub's model of the same shape in bfloat16."""
-
-    def __init__(self, config: CodeGemmaConfig):
-        import keras_hub
-
-        self.backbone = keras_hub.models.GemmaBackbone(
-            vocabulary_size=config.vocabulary_size,
-            num_layers=config.num_layers,
-            num_query_heads=config.num_query_heads,
-            num_key_value_heads=config.num_key_value_heads,
-            hidden_dim=config.hidden_dim,
-            intermediate_dim=2 * config.feedforward_dim,
-            head_dim=config.head_dim,
-            dtype="bfloat16",
-        )
-        self.lm = keras_hub.models.GemmaCausalLM(self.backbone, preprocessor=None)
-
-    def seconds(self, new_tokens: int) -> float:
-        """Of generating this many tokens after the prompt."""
-        length = PROMPT_TOKENS + new_tokens
-        ids = np.zeros((1, length), np.int32)
-        ids[:, :PROMPT_TOKENS] = np.random.default_rng(1).integers(300, 8000, PROMPT_TOKENS)
-        started = time.perf_counter()
-        self.lm.generate({"token_ids": ids, "padding_mask": ids > 0}, stop_token_ids=None)
-        return time.perf_counter() - started
-
-
-class ReadBandwidth:
-    """Bytes per second of a plain loop over memory with all cores."""
-
-    def __init__(self) -> None:
-        self.array = jnp.ones((1 << 27,), jnp.float32)
-        self.sum = jax.jit(jnp.sum)
-        self()
-
-    def __call__(self) -> float:
-        started = time.perf_counter()
-        self.sum(self.array).block_until_ready()
-        return self.array.nbytes / (time.perf_counter() - started)
-
-
-def llama_bench(program: Path, model: Path, *, threads: int, steps: int, prefill: bool) -> float:
-    """Tokens per second: of prefilling the prompt, or of decoding after it."""
-    what = ["-p", str(PROMPT_TOKENS), "-n", "0"] if prefill else ["-p", "0", "-n", str(steps), "-d", str(PROMPT_TOKENS)]
-    command = [str(program), "-m", str(model), "-t", str(threads), "-r", "1", "-o", "json", *what]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)[0]["avg_ts"]
-
-
-def gguf_files(config: CodeGemmaConfig, work: Path, kinds: set[str]) -> dict[str, Path]:
-    """The files of these types, written where they are missing."""
-    from tests.benchmarks import gguf_model
-
-    files = {}
-    for kind in sorted(kinds):
-        files[kind] = work / f"gemma-{config.num_layers}-layers-{kind}.gguf"
-        if not files[kind].is_file():
-            gguf_model.write(files[kind], config, kind)
-    return files
-
-
-def measure(
-    case: str, config: CodeGemmaConfig, arguments: argparse.Namespace, files: dict[str, Path]
-) -> dict[str, Any]:
-    """One of `OURS` beside its counterpart, round by round."""
-    policy, kind = OURS[case]
-    ours, read = Ours(config, policy), ReadBandwidth()
-    threads, steps = os.cpu_count() or 1, arguments.steps
-    ours.prefill_seconds()  # compile
-    ours.decode_seconds(1, 1)
-    batch = arguments.batch
+        sides["llama_decode"] = lambda: llama(prefill=False)
+    sides["prefill"] = lambda: PROMPT_TOKENS / ours.prefill_seconds()
+    if arguments.llama_bench:
+        sides["llama_prefill"] = lambda: llama(prefill=True)
     if batch:
-        ours.decode_seconds(batch, 1)
-    hub = None
-    if arguments.keras_hub and case == "int8":
+        sides["batch_decode"] = lambda: batch / ours.decode_seconds(batch, steps)
+    if arguments.keras_hub:
         hub = KerasHub(config)
-        hub.seconds(1)
-        hub.seconds(steps + 1)
-    rounds: list[dict[str, float]] = []
+        sides["hub_decode"] = lambda: 1 / hub.decode_seconds(max(1, steps // 4))
+    for name, side in sides.items():
+        if not name.startswith("llama"):
+            side()  # compiled, and memory touched
+    rounds: list[Round] = []
     for _ in range(arguments.rounds):
-        found = {"read_bytes": read(), "decode": 1 / ours.decode_seconds(1, steps)}
-        if files:
-            found["llama_decode"] = llama_bench(
-                arguments.llama_bench, files[kind], threads=threads, steps=steps, prefill=False
-            )
-        found["prefill"] = PROMPT_TOKENS / ours.prefill_seconds()
-        if files:
-            found["llama_prefill"] = llama_bench(
-                arguments.llama_bench, files[kind], threads=threads, steps=steps, prefill=True
-            )
-        if batch:
-            found["batch_decode"] = batch / ours.decode_seconds(batch, steps)
-        if hub is not None:
-            short = hub.seconds(1)
-            found["hub_decode"] = steps / max(hub.seconds(steps + 1) - short, 1e-9)
-        found["read_bytes"] = (found["read_bytes"] + read()) / 2
+        found: Round = {}
+        for name, side in sides.items():
+            before = read()
+            found[name] = side()
+            if name == "decode":
+                found["read_bytes"] = (before + read()) / 2
         rounds.append(found)
-        print(f"  {case}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()), flush=True)
-    return summary(case, kind, ours.weight_bytes, batch, rounds)
+        print("  " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()), flush=True)
+    return rounds, ours.weight_bytes
 
 
-def summary(case: str, kind: str, weight_bytes: int, batch: int, rounds: list[dict[str, float]]) -> dict[str, Any]:
-    """Medians of the rounds, and of their ratios."""
-    result: dict[str, Any] = {"case": case, "counterpart": kind, "weight_bytes": weight_bytes, "rounds": len(rounds)}
-    result |= {f"{name}_median": statistics.median(r[name] for r in rounds) for name in rounds[0]}
-    ratios = {"decode_over_llama": ("decode", "llama_decode"), "prefill_over_llama": ("prefill", "llama_prefill")}
-    ratios |= {f"batch_{batch}_over_1": ("batch_decode", "decode"), "decode_over_keras_hub": ("decode", "hub_decode")}
-    for name, (above, below) in ratios.items():
-        if above in rounds[0] and below in rounds[0]:
-            values = [r[above] / r[below] for r in rounds]
-            result[name] = {"median": statistics.median(values), "min": min(values), "max": max(values)}
-    # A pass reads every weight once.
-    shares = [r["decode"] * weight_bytes / r["read_bytes"] for r in rounds]
-    result["share_of_read_bandwidth"] = {"median": statistics.median(shares), "min": min(shares), "max": max(shares)}
-    return result
+def row(arguments: argparse.Namespace, rounds: list[Round], weight_bytes: int) -> str:
+    """The table's row of this run."""
 
+    def median(name: str) -> str:
+        return f"{statistics.median(r[name] for r in rounds):.1f}" if name in rounds[0] else "not measured"
 
-def environment(arguments: argparse.Namespace, config: CodeGemmaConfig) -> dict[str, Any]:
-    """What the figures were measured with."""
-    names = ("jax", "jaxlib", "keras", "numpy")
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.processor(),
+    def ratio(above: str, below: str) -> str:
+        if above not in rounds[0] or below not in rounds[0]:
+            return "not measured"
+        values = [r[above] / r[below] for r in rounds]
+        return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+    shares = [r["decode"] * weight_bytes / r["read_bytes"] for r in rounds]  # a pass reads every weight once
+    cells = (
+        arguments.case,
+        *(median("decode"), median("llama_decode"), ratio("decode", "llama_decode")),
+        f"{statistics.median(shares):.0%} of {statistics.median(r['read_bytes'] for r in rounds) / 1e9:.0f} GB/s",
+        *(median("prefill"), median("llama_prefill"), ratio("prefill", "llama_prefill")),
+        *(median("batch_decode"), ratio("batch_decode", "decode")),
+        *(median("hub_decode"), ratio("decode", "hub_decode")),
     )
-    return {
-        "date": datetime.date.today().isoformat(),
-        "command": "python -m tests.benchmarks.cpu_speed " + " ".join(sys.argv[1:]),
-        "device": f"{cpu}, {os.cpu_count()} cores, {platform.machine()}",
-        "kernels": f"{native.level()}, {native.thread_count()} threads"
-        if native.absence() is None
-        else native.absence(),
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in names},
-        "layers": config.num_layers,
-        "prompt_tokens": PROMPT_TOKENS,
-    }
+    return "| " + " | ".join(cells) + " |"
 
 
-def table(document: dict[str, Any]) -> str:
+def conditions(arguments: argparse.Namespace) -> str:
+    """What the row of this run was measured with."""
+    absence = native.absence()
+    kernels = f"{native.level()}, {native.thread_count()} threads" if absence is None else f"none ({absence})"
+    versions = ("jax", "jaxlib", "keras", "numpy", *(("keras-hub",) if arguments.keras_hub else ()))
+    command = ["python -m tests.benchmarks.cpu_speed", arguments.case]
+    for name, value in vars(arguments).items():
+        if name in ("layers", "rounds", "steps", "batch"):
+            command += [f"--{name}", str(value)]
+    command += ["--keras-hub"] * arguments.keras_hub
+    if arguments.llama_bench:
+        command += ["--llama-bench build/bin/llama-bench --work /tmp/models"]
+    parts = (
+        datetime.date.today().isoformat(),
+        f"{_processor()}, {os.cpu_count()} cores",
+        f"kernels: {kernels}",
+        "Python " + platform.python_version(),
+        *(f"{name} {importlib.metadata.version(name)}" for name in versions),
+        *((f"llama.cpp {_llama_version(arguments.llama_bench)}",) if arguments.llama_bench else ()),
+        f"{arguments.rounds} rounds",
+    )
+    return f"- {arguments.case}: {'; '.join(parts)}; `{' '.join(command)}`"
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.processor())
+
+
+def _llama_version(program: Path) -> str:
+    """Of the `llama-cpp-python` package whose source the program was built from, where its folder says it."""
+    cache = program.resolve().parents[1] / "CMakeCache.txt"
+    found = re.search(r"llama_cpp_python-([\d.]+)/", cache.read_text()) if cache.is_file() else None
+    return f"of llama-cpp-python {found[1]}" if found else "(version unknown)"
+
+
+def section(rows: list[str], notes: list[str]) -> str:
     """The results as Markdown."""
     lines = [
-        "# Decoding and prefilling on a CPU",
+        TITLE,
         "",
-        f"Gemma 2B's shape with {document['layers']} of its 18 layers, random weights, "
-        f"{document['prompt_tokens']} tokens of prompt. {document['device']}; kernels {document['kernels']}; "
-        f"{document['date']}; "
-        + ", ".join(f"{name} {version}" for name, version in document["versions"].items())
-        + ".",
+        f"The 2B shape with random weights. Decode: a row after {PROMPT_TOKENS} tokens, and a batch of such rows; "
+        f"prefill: {PROMPT_TOKENS} tokens. Medians over rounds; ratios are medians of the rounds' own, with their "
+        "range. The read bandwidth is a plain loop's over memory in the same rounds. Written by",
+        "`python -m tests.benchmarks.cpu_speed`, a row a run.",
         "",
-        f"Written by `{document['command']}`. Medians over rounds; ratios are medians of each round's, with the range.",
+        "| " + " | ".join(HEADER) + " |",
+        "|" + " --- |" * len(HEADER),
+        *rows,
         "",
-        "| | tokens/s | of read bandwidth | over llama.cpp | prefill tokens/s | over llama.cpp | batch over 1 "
-        "| over KerasHub bfloat16 |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *notes,
+        "",
     ]
-    for row in document["results"]:
-        batch = next((name for name in row if name.startswith("batch_") and name.endswith("_over_1")), "")
-        cells = [
-            f"{row['case']} ({row['counterpart']})",
-            f"{row['decode_median']:.2f}",
-            _percent(row["share_of_read_bandwidth"]),
-            _ratio(row.get("decode_over_llama")),
-            f"{row['prefill_median']:.1f}",
-            _ratio(row.get("prefill_over_llama")),
-            _ratio(row.get(batch)),
-            _ratio(row.get("decode_over_keras_hub")),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
-def _ratio(value: dict[str, float] | None) -> str:
-    return "not measured" if value is None else f"{value['median']:.2f} ({value['min']:.2f} to {value['max']:.2f})"
+def written(document: str, new_row: str, new_note: str) -> str:
+    """The document with this run's row and note in place of its case's older ones."""
+    match = re.search(rf"^{re.escape(TITLE)}\n.*?(?=^## |\Z)", document, re.MULTILINE | re.DOTALL)
+    old = match[0].splitlines() if match else []
 
+    def merged(prefix: str, new: str) -> list[str]:
+        found = {line.split()[1].rstrip(":"): line for line in old if line.startswith(prefix)}
+        found[new.split()[1].rstrip(":")] = new
+        return [found[case] for case in OURS if case in found]
 
-def _percent(value: dict[str, float]) -> str:
-    return f"{value['median']:.0%} ({value['min']:.0%} to {value['max']:.0%})"
+    made = section(merged("| ", new_row), merged("- ", new_note))
+    if match is None:
+        return (document.rstrip() + "\n\n" if document else "# Measured\n\n") + made
+    return document[: match.start()] + made + ("\n" if match.end() < len(document) else "") + document[match.end() :]
 
 
 def main() -> None:
-    """Measures the chosen cases, prints them, and writes them beside the kernels on request."""
+    """Measures one kind of weights, prints it, and writes it beside the kernels on request."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", action="append", choices=list(OURS))
+    parser.add_argument("case", choices=list(OURS))
     parser.add_argument("--layers", type=int, default=CODE_GEMMA_2B.num_layers)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=16, help="tokens decoded in each timing")
     parser.add_argument("--batch", type=int, default=8, help="rows of the batched decode; 0 for none")
     parser.add_argument("--llama-bench", type=Path, help="llama.cpp's llama-bench; without it, our side alone")
-    parser.add_argument("--work", type=Path, default=Path("/tmp"), help="where GGUF files are written and kept")
-    parser.add_argument(
-        "--keras-hub", action="store_true", help="time KerasHub's bfloat16 too; it takes 50 s to compile"
-    )
-    parser.add_argument("--write", action="store_true", help="write the table beside the kernels")
+    parser.add_argument("--work", type=Path, default=Path("/tmp"), help="where the GGUF file is written and kept")
+    parser.add_argument("--keras-hub", action="store_true", help="time KerasHub's bfloat16 too")
+    parser.add_argument("--write", action="store_true", help="write the row into kernels/RESULTS.md")
     arguments = parser.parse_args()
-    generation.DRAFT_TOKENS = 0
-    config = dataclasses.replace(CODE_GEMMA_2B, num_layers=arguments.layers)
-    cases = arguments.case or list(OURS)
-    files = {}
-    if arguments.llama_bench:
-        arguments.work.mkdir(parents=True, exist_ok=True)
-        files = gguf_files(config, arguments.work, {OURS[case][1] for case in cases})
-    results = []
-    for case in cases:
-        results.append(measure(case, config, arguments, files))
-        gc.collect()
-    document = {**environment(arguments, config), "results": results}
-    print(table(document))
+    rounds, weight_bytes = measure(arguments)
+    new_row, note = row(arguments, rounds, weight_bytes), conditions(arguments)
+    print(section([new_row], [note]))
     if arguments.write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "cpu.json").write_text(json.dumps(document, indent=1) + "\n")
-        (RESULTS / "cpu.md").write_text(table(document))
+        document = RESULTS.read_text() if RESULTS.is_file() else ""
+        RESULTS.write_text(written(document, new_row, note))
 
 
 if __name__ == "__main__":
