@@ -23,7 +23,6 @@ import os
 import platform
 import re
 import statistics
-import sys
 from collections.abc import Callable
 from pathlib import Path
 

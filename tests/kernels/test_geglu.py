@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from keras_codegemma.kernels import native
 from keras_codegemma.kernels.geglu import OPERATION, PRODUCTS, cases, geglu, geglu_products, plain, reference, tpu
 from tests.tolerances import tolerance
 
@@ -29,9 +30,35 @@ def wide(*arrays: jax.Array) -> list[jax.Array]:
     return [x.astype(jnp.float32) for x in arrays]
 
 
-def error(ours: jax.Array, theirs: jax.Array) -> float:
+def error(ours: jax.Array, theirs: jax.Array | np.ndarray) -> float:
     of_all = np.asarray(theirs, np.float64)
     return np.abs(np.asarray(ours, np.float64) - of_all).max() / np.abs(of_all).max()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("level", ["avx512", "avx2", "portable"])
+def test_the_native_unit_equals_float64_at_every_level(any_level, level, dtype):
+    try:
+        native.limit_level(level)
+    except ValueError as refusal:
+        assert "this processor lacks its instructions" in str(refusal)  # noqa: PT017 (levels differ by machine)
+        return
+    for rows, width in ((1, 16_384), (3, 77), (1, 5)):
+        gate, up = numbers(2, rows, width, dtype=dtype, size=4)
+        ours = geglu(gate, up, implementation="native")
+        assert ours.dtype == gate.dtype
+        # The reference's 1 + tanh has lost its digits where the gate is far below 0.
+        g, u = (np.asarray(x, np.float64) for x in (gate, up))
+        expected = 0.5 * g * (1 + np.tanh(np.sqrt(2 / np.pi) * (g + 0.044715 * g**3))) * u
+        assert error(ours, expected) <= tolerance("geglu", dtype)
+
+
+def test_the_native_unit_keeps_nan_in_its_place(native_library):
+    gate = jnp.asarray([1.0, np.nan, -1e30, 1e10, 0.0], jnp.bfloat16)
+    up = jnp.asarray([np.nan, 1.0, 1.0, 1.0, 2.0], jnp.bfloat16)
+    value = np.asarray(geglu(gate, up, implementation="native"), np.float32)
+    assert np.isnan(value).tolist() == [True, True, False, False, False]
+    assert value[2:].tolist() == [0.0, float(jnp.bfloat16(1e10)), 0.0]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -94,9 +121,14 @@ def test_neither_half_is_kept_between_the_passes():
     assert [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(pull)] == [((64, 512), jnp.bfloat16)] * 2
 
 
-def test_choice_follows_the_platform():
+def test_choice_follows_the_platform(native_library):
     arguments, options = cases.REAL_2B[0].arguments("bfloat16")
-    assert {OPERATION.choose(platform, *arguments, **options).taken.name for platform in ("cpu", "tpu")} == {"xla"}
+    taken = {platform: OPERATION.choose(platform, *arguments, **options).taken.name for platform in ("cpu", "tpu")}
+    assert taken == {"cpu": "native", "tpu": "xla"}
+    half = jax.ShapeDtypeStruct((4, 8), "float16")
+    assert OPERATION.choose("cpu", half, half).refused == {
+        "native": "gate and up must be bfloat16 or float32, got float16 and float16"
+    }
     arguments, options = cases.REAL_2B[0].product_arguments("bfloat16")
     assert PRODUCTS.choose("tpu", *arguments, **options).taken.name == "pallas"
     assert PRODUCTS.choose("cpu", *arguments, **options).taken.name == "xla"

@@ -7,9 +7,9 @@
 
 The gradients are stated here, above the choice of a version, so what is kept is the same for every version.
 
-`geglu` has no kernel of its own: at 8192 rows the TPU compiler's version moves exactly the bytes of its operands and
-results, forwards and backwards, as a kernel would (`tests/tpu_compile` holds it to that), and fewer where it joins the
-products around it. `geglu_products` has one, since the compiler puts one half into HBM.
+`geglu` has a kernel of its own on CPUs alone: at 8192 rows the TPU compiler's version moves exactly the bytes of its
+operands and results, forwards and backwards, as a kernel would (`tests/tpu_compile` holds it to that), and fewer where
+it joins the products around it. `geglu_products` has one, since the compiler puts one half into HBM.
 """
 
 from functools import partial
@@ -19,13 +19,14 @@ import jax.numpy as jnp
 
 from keras_codegemma.axes import Array, Float
 from keras_codegemma.kernels.dispatch import PLATFORMS, Implementation, Operation, anything, as_reference
-from keras_codegemma.kernels.geglu import plain, reference, tpu
+from keras_codegemma.kernels.geglu import native, plain, reference, tpu
 from keras_codegemma.kernels.geglu.cases import EXAMPLES
 
 __all__ = ["BACKWARD", "OPERATION", "PRODUCTS", "PRODUCTS_BACKWARD", "geglu", "geglu_products"]
 
 OPERATION = Operation(
     "geglu",
+    Implementation(name="native", platforms=("cpu",), supports=native.supports, run=native.geglu),
     Implementation(name="xla", platforms=PLATFORMS, supports=anything, run=plain.geglu),
     as_reference(reference.geglu),
     examples=lambda: {case.name: case.arguments("bfloat16") for case in EXAMPLES},
@@ -65,7 +66,7 @@ def geglu(
     Args:
         gate: rows of any leading axes.
         up: of the same shape and dtype.
-        implementation: "xla" or "reference"; None for the best.
+        implementation: "native", "xla" or "reference"; None for the best.
 
     Raises:
         ValueError: shapes or dtypes that differ, or an implementation that cannot run here.

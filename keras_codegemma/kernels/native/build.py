@@ -32,20 +32,24 @@ _UNITS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("portable", "portable.cc", ()),
     ("attend", "attend.cc", ()),
     ("attend_ffi", "attend_ffi.cc", ()),
+    ("gated", "gated.cc", ()),
+    ("gated_ffi", "gated_ffi.cc", ()),
     ("levels", "levels.cc", ()),
     ("pool", "pool.cc", ()),
+    ("pages", "pages.cc", ()),
     ("ffi", "ffi.cc", ()),
 )
 # Instructions of a level are allowed in that level's unit alone; the rest runs on any processor of its kind.
 _X86_UNITS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("avx2", "portable.cc", (*_AVX2, "-DLEVEL=kAvx2", '-DLEVEL_NAME="avx2"', "-DATTEND_LEVEL=kAttendAvx2")),
-    ("attend_avx2", "attend.cc", (*_AVX2, "-DATTEND_LEVEL=kAttendAvx2")),
-    (
-        "avx512",
-        "portable.cc",
-        (*_WIDE, "-DLEVEL=kAvx512", '-DLEVEL_NAME="avx512"', "-DATTEND_LEVEL=kAttendAvx512"),
+    *(
+        (name, file, (*flags, *(f"-D{part}_LEVEL=k{part.capitalize()}{level}" for part in ("ATTEND", "GATED")), *more))
+        for level, flags in (("Avx2", _AVX2), ("Avx512", _WIDE))
+        for name, file, more in (
+            (level.lower(), "portable.cc", (f"-DLEVEL=k{level}", f'-DLEVEL_NAME="{level.lower()}"')),
+            (f"attend_{level.lower()}", "attend.cc", ()),
+            (f"gated_{level.lower()}", "gated.cc", ()),
+        )
     ),
-    ("attend_avx512", "attend.cc", (*_WIDE, "-DATTEND_LEVEL=kAttendAvx512")),
     ("avx512_bf16", "avx512_bf16.cc", (*_AVX512, "-mavx512bf16", "-mavx512vbmi")),
 )
 

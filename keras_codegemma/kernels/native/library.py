@@ -16,10 +16,10 @@ _LOGGER = logging.getLogger(__name__)
 DISABLE = "KERAS_CODEGEMMA_NATIVE"
 """Set to 0, the library is not opened. `KERAS_CODEGEMMA_THREADS` sets its threads; by default, one a processor."""
 
-INTERFACE = 2
+INTERFACE = 3
 """What `codegemma_interface` in `source/ffi.cc` must return."""
 
-TARGETS = ("codegemma_nk", "codegemma_kn", "codegemma_attend")
+TARGETS = ("codegemma_nk", "codegemma_kn", "codegemma_attend", "codegemma_gated")
 
 
 @dataclass(kw_only=True)

@@ -11,31 +11,59 @@
 
 #include <immintrin.h>
 
+// A call within an inner loop would put every register aside; left to itself, the compiler makes some.
+#define INLINE_METHOD __attribute__((always_inline)) inline
+#define INLINE static INLINE_METHOD
+
 namespace codegemma {
 namespace {
 
 constexpr int64_t kBlockOutputs = 32;  // of many rows: weights decoded at a time ...
 constexpr int64_t kBlockK = 2048;      // ... 128 KiB, which stay in the second-level cache
 constexpr int64_t kBlockRows = 6;
-constexpr int64_t kAhead = 4096;  // bytes to prefetch ahead: the processor's own prefetching ends at each page
+constexpr int kInRegisters = 8;  // sums of int4 outputs and rows that are held beside those of a unit
+constexpr int64_t kLaneOutputs = 64;  // of few rows: outputs whose sums are kept at a time
 
 static int64_t padded(int64_t k) { return (k + kUnit - 1) / kUnit * kUnit; }
 
-static size_t packed_row_bytes(Format, bool, int64_t k) { return padded(k) * 2; }
+// Elements from one row of packed activations to the next. A register more than there are: rows a multiple of 4 KiB
+// apart would all fall into the same few places of the first-level cache.
+static int64_t packed_stride(int64_t k) { return padded(k) + 32; }
+
+static size_t packed_row_bytes(Format, bool, int64_t k) { return packed_stride(k) * 2; }
+
+// A mask of the first `count` of `width` lanes.
+static inline uint64_t first_lanes(int64_t count, int64_t width) {
+  if (count <= 0) return 0;
+  return count >= width ? (width == 64 ? ~0ull : (1ull << width) - 1) : (1ull << count) - 1;
+}
+
+// 64 elements of which lane i of the two registers takes the one at `order`.
+static inline __m512i pick(__m512i low, __m512i high, const uint16_t* order) {
+  return _mm512_permutex2var_epi16(low, _mm512_loadu_si512(order), high);
+}
 
 static void pack_row(Format format, const void* x, bool, int64_t k, void* packed) {
   const uint16_t* from = static_cast<const uint16_t*>(x);
-  uint16_t* to = static_cast<uint16_t*>(packed);
-  for (int64_t u = 0; u < padded(k); u += kUnit) {
-    for (int64_t i = 0; i < kUnit; ++i) {
-      int64_t source = i;
+  __m512i* to = static_cast<__m512i*>(packed);
+  uint16_t int8_order[64], int4_order[4][32];
+  for (int i = 0; i < 64; ++i) int8_order[i] = i % 32 / 8 * 16 + i / 32 * 8 + i % 8;
+  // Lanes from 16 on are of the unit's second half, from where `pick` takes its elements again.
+  for (int s = 0; s < 4; ++s)
+    for (int i = 0; i < 32; ++i) int4_order[s][i] = i % 16 / 2 * 8 + i % 2 * 4 + s;
+  for (int64_t u = 0; u < padded(k); u += kUnit, to += 4) {
+    __m512i unit[4];
+    for (int i = 0; i < 4; ++i)
+      unit[i] = _mm512_maskz_loadu_epi16(static_cast<__mmask32>(first_lanes(k - u - 32 * i, 32)), from + u + 32 * i);
+    for (int i = 0; i < 4; ++i) {
       if (format == kInt8) {
-        const int64_t half = i % 64 / 32, lane = i % 32 / 8;
-        source = i / 64 * 64 + lane * 16 + half * 8 + i % 8;
+        to[i] = pick(unit[i / 2 * 2], unit[i / 2 * 2 + 1], int8_order + i % 2 * 32);
       } else if (format == kInt4) {
-        source = i % 32 / 2 * 8 + i % 2 * 4 + i / 32;
+        const __m512i first = pick(unit[0], unit[1], int4_order[i]), second = pick(unit[2], unit[3], int4_order[i]);
+        to[i] = _mm512_mask_mov_epi16(first, 0xffff0000u, second);
+      } else {
+        to[i] = unit[i];
       }
-      to[u + i] = u + source < k ? from[u + source] : 0;
     }
   }
 }
@@ -72,53 +100,63 @@ static Tables make_tables() {
 
 static inline __m512bh pairs(__m512i value) { return (__m512bh)value; }
 
-// A mask of the first `count` of `width` lanes.
-static inline uint64_t first(int64_t count, int64_t width) {
-  if (count <= 0) return 0;
-  return count >= width ? (width == 64 ? ~0ull : (1ull << width) - 1) : (1ull << count) - 1;
-}
-
 template <bool kWhole>
-static inline __m512i load(const uint8_t* from, int64_t bytes) {
-  return kWhole ? _mm512_loadu_si512(from) : _mm512_maskz_loadu_epi8(first(bytes, 64), from);
+INLINE __m512i load(const uint8_t* from, int64_t bytes) {
+  return kWhole ? _mm512_loadu_si512(from) : _mm512_maskz_loadu_epi8(first_lanes(bytes, 64), from);
 }
 
-// Elements k .. k + 128 of a row of weights as bfloat16, in the order of the packed activations.
+// A unit of a row of weights, `count` elements at `from`, as bfloat16 in the order of the packed activations: registers
+// 0 to 3 of it, asked for in this order, so that few are held at a time.
 template <Format F, bool kWhole>
-static inline void decode(const Tables& t, const uint8_t* row, int64_t k, int64_t count, __m512i* out) {
-  if constexpr (F == kBfloat16) {
-    for (int i = 0; i < 4; ++i) out[i] = load<kWhole>(row + 2 * k + 64 * i, 2 * count - 64 * i);
-  } else if constexpr (F == kInt8) {
-    const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
-    for (int i = 0; i < 2; ++i) {
-      const __m512i value = load<kWhole>(row + k + 64 * i, count - 64 * i);
+struct Unit {
+  __m512i held;
+
+  INLINE_METHOD __m512i get(int i, const Tables& t, const uint8_t* from, int64_t count) {
+    if constexpr (F == kBfloat16) return load<kWhole>(from + 64 * i, 2 * count - 64 * i);
+    if constexpr (F == kInt8) {
+      if (i % 2 == 1) return held;
+      const __m512i value = load<kWhole>(from + 32 * i, count - 32 * i);
       const __m512i index = _mm512_abs_epi8(value);
       const __m512i low = _mm512_permutex2var_epi8(t.low[0], index, t.low[1]);
       __m512i high = _mm512_permutex2var_epi8(t.high[0], index, t.high[1]);
-      high = _mm512_ternarylogic_epi32(high, value, sign, 0xf8);
-      out[2 * i] = _mm512_unpacklo_epi8(low, high);
-      out[2 * i + 1] = _mm512_unpackhi_epi8(low, high);
+      high = _mm512_ternarylogic_epi32(high, value, _mm512_set1_epi8(static_cast<char>(0x80)), 0xf8);
+      held = _mm512_unpackhi_epi8(low, high);
+      return _mm512_unpacklo_epi8(low, high);
     }
-  } else {
-    const __m512i value = load<kWhole>(row + k / 2, count / 2);
-    out[0] = _mm512_permutexvar_epi16(value, t.nibble);
-    out[1] = _mm512_permutexvar_epi16(_mm512_srli_epi16(value, 4), t.nibble);
-    out[2] = _mm512_permutexvar_epi16(_mm512_srli_epi16(value, 8), t.nibble);
-    out[3] = _mm512_permutexvar_epi16(_mm512_srli_epi16(value, 12), t.nibble);
+    if (i == 0) held = load<kWhole>(from, count / 2);
+    return _mm512_permutexvar_epi16(i == 0 ? held : _mm512_srli_epi16(held, 4 * i), t.nibble);
   }
+};
+
+// All four at once.
+template <Format F, bool kWhole>
+INLINE void decode(const Tables& t, const uint8_t* from, int64_t count, __m512i* out) {
+  Unit<F, kWhole> unit;
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) out[i] = unit.get(i, t, from, count);
 }
 
-// The scales of 128 int4 weights, one for each pair of lanes; a lane holds 8 consecutive weights.
-static inline __m512 scales(const Weights& w, int64_t n, int64_t k) {
-  const uint16_t* from = static_cast<const uint16_t*>(w.scale) + n * (w.k / w.group) + k / w.group;
-  if (w.group >= kUnit) return _mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int32_t>(from[0]) << 16));
-  const int64_t left = w.k / w.group - k / w.group;
-  const __m128i loaded = _mm_maskz_loadu_epi16(static_cast<__mmask8>(first(left, 8)), from);
-  const __m512i wide = _mm512_slli_epi32(_mm512_castsi256_si512(_mm256_cvtepu16_epi32(loaded)), 16);
-  const int shift = __builtin_ctzll(w.group / 8);
-  const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-  return _mm512_castsi512_ps(_mm512_permutexvar_epi32(_mm512_srli_epi32(lane, shift), wide));
-}
+// Where the scales of int4 weights are, by shifts: divisions in an inner loop would take as long as its products.
+struct Scales {
+  const uint16_t* from;
+  int64_t row;  // scales of an output
+  int shift;    // of an input's number, to its group's
+
+  explicit Scales(const Weights& w)
+      : from(static_cast<const uint16_t*>(w.scale)),
+        row(w.format == kInt4 ? w.k / w.group : 0),
+        shift(w.format == kInt4 ? __builtin_ctzll(w.group) : 0) {}
+
+  // Of 128 weights of output n, from k on, one for each pair of lanes; a lane holds 8 consecutive weights.
+  INLINE_METHOD __m512 of(int64_t n, int64_t k) const {
+    const uint16_t* group = from + n * row + (k >> shift);
+    if ((1 << shift) >= kUnit) return _mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int32_t>(group[0]) << 16));
+    const __m128i loaded = _mm_maskz_loadu_epi16(static_cast<__mmask8>(first_lanes(row - (k >> shift), 8)), group);
+    const __m512i wide = _mm512_slli_epi32(_mm512_castsi256_si512(_mm256_cvtepu16_epi32(loaded)), 16);
+    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi32(_mm512_srli_epi32(lane, shift - 3), wide));
+  }
+};
 
 static inline void put(void* out, bool is_bfloat16, int64_t index, float value) {
   if (!is_bfloat16) {
@@ -132,91 +170,195 @@ static inline void put(void* out, bool is_bfloat16, int64_t index, float value) 
   static_cast<uint16_t*>(out)[index] = narrow;
 }
 
-// R outputs of M rows over the whole of K. Every loop over r, m and i must be unrolled, or the sums leave the registers.
-template <Format F, int R, int M>
-static void tile(const Tables& t, const Weights& w, const void* packed, int64_t m0, int64_t n, void* out,
-                 bool out_is_bfloat16, int64_t out_stride) {
-  constexpr int64_t kBits = F == kBfloat16 ? 16 : F == kInt8 ? 8 : 4;
-  constexpr int64_t kUnitBytes = kUnit * kBits / 8;
-  const int64_t row_bytes = w.k * kBits / 8, x_row = padded(w.k) / 32;
-  const uint8_t* rows = static_cast<const uint8_t*>(w.data) + n * row_bytes;
-  const __m512i* x = static_cast<const __m512i*>(packed) + m0 * x_row;
-  __m512 sums[R][M];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) sums[r][m] = _mm512_setzero_ps();
-  for (int64_t k = 0; k < w.k; k += kUnit) {
-    __m512i value[R][4];
-    __m512 scale[R];
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      const uint8_t* row = rows + r * row_bytes;
+// As `put`, of the lanes in the mask.
+static inline void put16(void* out, bool is_bfloat16, int64_t index, __mmask16 mask, __m512 value) {
+  if (!is_bfloat16) return _mm512_mask_storeu_ps(static_cast<float*>(out) + index, mask, value);
+  const __m512i bits = _mm512_castps_si512(value);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  const __m512i nan = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+  const __mmask16 is_nan = _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q);
+  const __m512i high = _mm512_srli_epi32(_mm512_mask_mov_epi32(rounded, is_nan, nan), 16);
+  _mm512_mask_cvtepi32_storeu_epi16(static_cast<uint16_t*>(out) + index, mask, high);
+}
+
+// Rows of packed activations, in the four registers that addressing 8 of them takes.
+struct Rows {
+  const char *first, *fifth;
+  int64_t stride, stride_3;
+
+  Rows(const void* packed, int64_t m0, int64_t k)
+      : first(static_cast<const char*>(packed) + m0 * packed_stride(k) * 2),
+        fifth(first + 4 * packed_stride(k) * 2),
+        stride(packed_stride(k) * 2),
+        stride_3(3 * stride) {}
+
+  INLINE_METHOD __m512i get(int m, int64_t offset) const {
+    const char* from = (m < 4 ? first : fifth) + offset;
+    return _mm512_load_si512(from + (m % 4 == 3 ? stride_3 : m % 4 * stride));
+  }
+};
+
+// Adds a unit of inputs to R outputs of M rows, whose sums are a register each. Every loop over r, m and i must be
+// unrolled, or the sums leave the registers.
+template <Format F, int R, int M, bool kWhole>
+INLINE void add_unit(const Tables& t, const uint8_t* from, int64_t row_bytes, int64_t count, const Rows& x, int64_t k,
+                     __m512 (&sums)[R][M]) {
+  Unit<F, kWhole> unit[R];
 #pragma GCC unroll 4
-      for (int64_t i = 0; i < kUnitBytes; i += 64)
-        _mm_prefetch(reinterpret_cast<const char*>(row) + k / kUnit * kUnitBytes + kAhead + i, _MM_HINT_T0);
-      if (k + kUnit <= w.k)
-        decode<F, true>(t, row, k, kUnit, value[r]);
-      else
-        decode<F, false>(t, row, k, w.k - k, value[r]);
-      if constexpr (F == kInt4) scale[r] = scales(w, n + r, k);
-    }
+  for (int i = 0; i < 4; ++i) {
+    __m512i value[R];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) value[r] = unit[r].get(i, t, from + r * row_bytes, count);
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
-      const __m512i* xs = x + m * x_row + k / 32;
-      const __m512i x0 = xs[0], x1 = xs[1], x2 = xs[2], x3 = xs[3];
+      const __m512i xs = x.get(m, 2 * k + 64 * i);
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        __m512 part = F == kInt4 ? _mm512_setzero_ps() : sums[r][m];
-        part = _mm512_dpbf16_ps(part, pairs(value[r][0]), pairs(x0));
-        part = _mm512_dpbf16_ps(part, pairs(value[r][1]), pairs(x1));
-        part = _mm512_dpbf16_ps(part, pairs(value[r][2]), pairs(x2));
-        part = _mm512_dpbf16_ps(part, pairs(value[r][3]), pairs(x3));
-        if constexpr (F == kInt4)
-          sums[r][m] = _mm512_fmadd_ps(part, scale[r], sums[r][m]);
-        else
-          sums[r][m] = part;
-      }
+      for (int r = 0; r < R; ++r) sums[r][m] = _mm512_dpbf16_ps(sums[r][m], pairs(value[r]), pairs(xs));
     }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) {
-    const float factor = F == kInt8 ? static_cast<const float*>(w.scale)[n + r] : 1.0f;
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m)
-      put(out, out_is_bfloat16, (m0 + m) * out_stride + n + r, factor * _mm512_reduce_add_ps(sums[r][m]));
   }
 }
 
+// Adds a unit to the sums: of int4, scaled first, and then to those in `lanes` where `sums` are too many for registers.
+template <Format F, int R, int M, bool kWhole>
+INLINE void add_scaled(const Tables& t, const Scales& scales, int64_t n, int64_t k, int64_t count, const uint8_t* from,
+                       int64_t row_bytes, const Rows& x, __m512 (&sums)[R][M], __m512* lanes) {
+  if constexpr (F != kInt4) {
+    add_unit<F, R, M, kWhole>(t, from, row_bytes, count, x, k, sums);
+  } else {
+    __m512 part[R][M];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) part[r][m] = _mm512_setzero_ps();
+    add_unit<F, R, M, kWhole>(t, from, row_bytes, count, x, k, part);
+    // Or the compiler would keep copies of the lanes, where there are no registers left.
+    if constexpr (R * M > kInRegisters) asm volatile("" ::: "memory");
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const __m512 scale = scales.of(n + r, k);
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) {
+        __m512& sum = R * M > kInRegisters ? lanes[r * M + m] : sums[r][m];
+        sum = _mm512_fmadd_ps(part[r][m], scale, sum);
+      }
+    }
+  }
+}
+
+// Adds inputs k0 .. k1 to R outputs of M rows, whose sums are in `lanes` [R, M].
+template <Format F, int R, int M>
+INLINE void tile(const Tables& t, const Weights& w, const Scales& scales, const Rows& x, int64_t n, int64_t k0,
+                 int64_t k1, __m512* lanes) {
+  constexpr int64_t kBits = F == kBfloat16 ? 16 : F == kInt8 ? 8 : 4;
+  constexpr int64_t kUnitBytes = kUnit * kBits / 8;
+  constexpr bool kHeld = F != kInt4 || R * M <= kInRegisters;
+  const int64_t row_bytes = w.k * kBits / 8;
+  const uint8_t* rows = static_cast<const uint8_t*>(w.data) + n * row_bytes;
+  __m512 sums[R][M];
+  if constexpr (kHeld) {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) sums[r][m] = lanes[r * M + m];
+  }
+  // To prefetch: what comes so many bytes later in each row, and behind k1 in the rows of the next tiles. The
+  // processor's own prefetching ends at each page.
+  constexpr int64_t kAhead = F != kBfloat16 ? 4096 : M > 2 ? 2048 : 8192;
+  const int64_t length = (k1 - k0) * kBits / 8;
+  const uint8_t* ahead = rows + k0 * kBits / 8 + kAhead / length * R * row_bytes;
+  int64_t place = kAhead % length;
+  int64_t k = k0;
+  for (; k + kUnit <= k1; k += kUnit) {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int64_t i = 0; i < kUnitBytes; i += 64)
+        _mm_prefetch(reinterpret_cast<const char*>(ahead) + r * row_bytes + place + i, _MM_HINT_T0);
+    place += kUnitBytes;
+    if (place >= length) {
+      place -= length;
+      ahead += R * row_bytes;
+    }
+    add_scaled<F, R, M, true>(t, scales, n, k, kUnit, rows + k * kBits / 8, row_bytes, x, sums, lanes);
+  }
+  if (k < k1) add_scaled<F, R, M, false>(t, scales, n, k, k1 - k, rows + k * kBits / 8, row_bytes, x, sums, lanes);
+  if constexpr (kHeld) {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) lanes[r * M + m] = sums[r][m];
+  }
+}
+
+// The sums of the 16 lanes of each of 16 registers, which are `stride` apart; in the same order for each.
+INLINE __m512 add_lanes(const __m512* from, int64_t stride) {
+  __m512 v[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) v[i] = from[i * stride];
+  // Each step adds the two halves of what is left of every register, and joins two registers.
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i)
+    v[i] = _mm512_add_ps(_mm512_shuffle_f32x4(v[i], v[i + 8], 0x44), _mm512_shuffle_f32x4(v[i], v[i + 8], 0xee));
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i)
+    v[i] = _mm512_add_ps(_mm512_shuffle_f32x4(v[i], v[i + 4], 0x88), _mm512_shuffle_f32x4(v[i], v[i + 4], 0xdd));
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) v[i] = _mm512_add_ps(_mm512_unpacklo_ps(v[i], v[i + 2]), _mm512_unpackhi_ps(v[i], v[i + 2]));
+  v[0] = _mm512_add_ps(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
+  return _mm512_shuffle_f32x4(v[0], v[0], 0xd8);  // registers 0-3, 8-11, 4-7, 12-15
+}
+
 template <Format F, int M>
-static void few_rows(const Tables& t, const Weights& w, const void* packed, int64_t m0, int64_t n0, int64_t n1,
-                     void* out, bool out_is_bfloat16, int64_t out_stride) {
-  constexpr int R = M <= 2 ? 4 : 2;  // rows of weights read side by side, as many as the registers hold
-  int64_t n = n0;
-  for (; n + R <= n1; n += R) tile<F, R, M>(t, w, packed, m0, n, out, out_is_bfloat16, out_stride);
-  for (; n < n1; ++n) tile<F, 1, M>(t, w, packed, m0, n, out, out_is_bfloat16, out_stride);
+__attribute__((noinline)) static void few_rows(const Tables& t, const Weights& w, const void* packed, int64_t m0, int64_t n0, int64_t n1,
+                     void* out, bool out_is_bfloat16, int64_t out_stride, void* scratch) {
+  // Rows of weights read side by side: the fewer, the faster they come, but one alone waits for its sums.
+  constexpr int R = F == kBfloat16 && M == 1 ? 1 : 2;
+  // Inputs taken at a time, so that several rows of activations stay in the first-level cache.
+  const int64_t block = M <= 2 ? w.k : F == kInt8 ? 1024 : 2048;
+  const Rows x(packed, m0, w.k);
+  const Scales scales(w);
+  __m512* lanes = static_cast<__m512*>(scratch);
+  for (int64_t first = n0; first < n1; first += kLaneOutputs) {
+    const int64_t last = first + kLaneOutputs < n1 ? first + kLaneOutputs : n1;
+    for (int64_t i = 0; i < kLaneOutputs * M; ++i) lanes[i] = _mm512_setzero_ps();
+    for (int64_t k = 0; k < w.k; k += block) {
+      const int64_t end = k + block < w.k ? k + block : w.k;
+      int64_t n = first;
+      for (; n + R <= last; n += R) tile<F, R, M>(t, w, scales, x, n, k, end, lanes + (n - first) * M);
+      for (; n < last; ++n) tile<F, 1, M>(t, w, scales, x, n, k, end, lanes + (n - first) * M);
+    }
+    for (int64_t n = first; n < last; n += 16) {
+      const __mmask16 mask = static_cast<__mmask16>(first_lanes(last - n, 16));
+      const __m512 factor = F == kInt8 ? _mm512_maskz_loadu_ps(mask, static_cast<const float*>(w.scale) + n)
+                                       : _mm512_set1_ps(1.0f);
+      for (int64_t m = 0; m < M; ++m)
+        put16(out, out_is_bfloat16, (m0 + m) * out_stride + n, mask,
+              _mm512_mul_ps(factor, add_lanes(lanes + (n - first) * M + m, M)));
+    }
+  }
 }
 
 // A row's sums are made in the same order whatever M is, so batch-mates change nothing.
 template <Format F>
 static void any_few_rows(const Tables& t, const Weights& w, const void* packed, int64_t m0, int64_t rows, int64_t n0,
-                         int64_t n1, void* out, bool out_is_bfloat16, int64_t out_stride) {
+                         int64_t n1, void* out, bool out_is_bfloat16, int64_t out_stride, void* scratch) {
   switch (rows) {
-    case 1: return few_rows<F, 1>(t, w, packed, m0, n0, n1, out, out_is_bfloat16, out_stride);
-    case 2: return few_rows<F, 2>(t, w, packed, m0, n0, n1, out, out_is_bfloat16, out_stride);
-    case 3: return few_rows<F, 3>(t, w, packed, m0, n0, n1, out, out_is_bfloat16, out_stride);
-    case 4: return few_rows<F, 4>(t, w, packed, m0, n0, n1, out, out_is_bfloat16, out_stride);
-    case 5: return few_rows<F, 5>(t, w, packed, m0, n0, n1, out, out_is_bfloat16, out_stride);
-    case 6: return few_rows<F, 6>(t, w, packed, m0, n0, n1, out, out_is_bfloat16, out_stride);
-    case 7: return few_rows<F, 7>(t, w, packed, m0, n0, n1, out, out_is_bfloat16, out_stride);
-    default: return few_rows<F, 8>(t, w, packed, m0, n0, n1, out, out_is_bfloat16, out_stride);
+    case 1: return few_rows<F, 1>(t, w, packed, m0, n0, n1, out, out_is_bfloat16, out_stride, scratch);
+    case 2: return few_rows<F, 2>(t, w, packed, m0, n0, n1, out, out_is_bfloat16, out_stride, scratch);
+    case 3: return few_rows<F, 3>(t, w, packed, m0, n0, n1, out, out_is_bfloat16, out_stride, scratch);
+    case 4: return few_rows<F, 4>(t, w, packed, m0, n0, n1, out, out_is_bfloat16, out_stride, scratch);
+    case 5: return few_rows<F, 5>(t, w, packed, m0, n0, n1, out, out_is_bfloat16, out_stride, scratch);
+    case 6: return few_rows<F, 6>(t, w, packed, m0, n0, n1, out, out_is_bfloat16, out_stride, scratch);
+    case 7: return few_rows<F, 7>(t, w, packed, m0, n0, n1, out, out_is_bfloat16, out_stride, scratch);
+    default: return few_rows<F, 8>(t, w, packed, m0, n0, n1, out, out_is_bfloat16, out_stride, scratch);
   }
 }
 
 // Many rows. Weights of 32 outputs and 2048 inputs are decoded once, then serve all rows, 6 at a time.
 
 static size_t nk_scratch_bytes(int64_t rows, int64_t) {
-  if (rows <= kFewRows) return 64;
+  if (rows <= 2 * kFewRows) return kLaneOutputs * kFewRows * sizeof(__m512);
   return kBlockOutputs * kBlockK * 2 + kBlockOutputs * (kBlockK / kUnit) * 64 + rows * kBlockOutputs * 4;
 }
 
@@ -268,7 +410,8 @@ static void many_rows(const Tables& t, const Weights& w, const void* packed, int
   __m512* scale = reinterpret_cast<__m512*>(values + kBlockOutputs * kBlockK / 32);
   float* sums = reinterpret_cast<float*>(scale + kBlockOutputs * (kBlockK / kUnit));
   const int64_t bits = F == kBfloat16 ? 16 : F == kInt8 ? 8 : 4;
-  const int64_t x_row = padded(w.k) / 32;
+  const int64_t x_row = packed_stride(w.k) / 32;
+  const Scales of_weights(w);
   for (int64_t n = n0; n < n1; n += kBlockOutputs) {
     const int64_t outputs = n1 - n < kBlockOutputs ? n1 - n : kBlockOutputs;
     for (int64_t i = 0; i < rows * kBlockOutputs; ++i) sums[i] = 0.0f;
@@ -281,10 +424,10 @@ static void many_rows(const Tables& t, const Weights& w, const void* packed, int
           const int64_t k = k0 + u * kUnit;
           __m512i* to = values + r * (kBlockK / 32) + 4 * u;
           if (k + kUnit <= w.k)
-            decode<F, true>(t, row, k, kUnit, to);
+            decode<F, true>(t, row + k * bits / 8, kUnit, to);
           else
-            decode<F, false>(t, row, k, w.k - k, to);
-          if constexpr (F == kInt4) scale[r * (kBlockK / kUnit) + u] = scales(w, n + r, k);
+            decode<F, false>(t, row + k * bits / 8, w.k - k, to);
+          if constexpr (F == kInt4) scale[r * (kBlockK / kUnit) + u] = of_weights.of(n + r, k);
         }
       }
       for (int64_t m = 0; m < rows; m += kBlockRows) {
@@ -323,7 +466,7 @@ static void nk_of(const Weights& w, const void* packed, int64_t rows, int64_t n0
   if (rows > 2 * kFewRows) return many_rows<F>(tables, w, packed, rows, n0, n1, out, out_is_bfloat16, out_stride, scratch);
   for (int64_t m = 0; m < rows; m += kFewRows)
     any_few_rows<F>(tables, w, packed, m, rows - m < kFewRows ? rows - m : kFewRows, n0, n1, out, out_is_bfloat16,
-                    out_stride);
+                    out_stride, scratch);
 }
 
 static void nk(const Weights& w, const void* packed, bool, int64_t rows, int64_t n0, int64_t n1, void* out,
@@ -369,9 +512,9 @@ static void kn_rows(const Weights& w, const uint16_t* x, int64_t k, int64_t end,
   const uint16_t* row[2 * kPairs];
   for (int i = 0; i < 2 * kPairs; ++i) row[i] = k + i < end ? static_cast<const uint16_t*>(w.data) + (k + i) * w.n : nullptr;
   int64_t n = n0;
-  for (; n + 32 <= n1; n += 32) kn_step<M, kPairs>(row, n, ~0u, x + k, padded(w.k), sums + n - n0, stride);
+  for (; n + 32 <= n1; n += 32) kn_step<M, kPairs>(row, n, ~0u, x + k, packed_stride(w.k), sums + n - n0, stride);
   if (n < n1)
-    kn_step<M, kPairs>(row, n, static_cast<uint32_t>(first(n1 - n, 32)), x + k, padded(w.k), sums + n - n0, stride);
+    kn_step<M, kPairs>(row, n, static_cast<uint32_t>(first_lanes(n1 - n, 32)), x + k, packed_stride(w.k), sums + n - n0, stride);
 }
 
 template <int M>
@@ -407,6 +550,6 @@ static void kn_finish(const float* sums, int64_t count, void* out, bool out_is_b
 }  // namespace
 
 extern const Level kAvx512Bf16;
-const Level kAvx512Bf16 = {"avx512_bf16", &kAttendAvx512, packed_row_bytes, pack_row, nk_scratch_bytes, nk, kn, kn_finish};
+const Level kAvx512Bf16 = {"avx512_bf16", &kAttendAvx512, &kGatedAvx512, packed_row_bytes, pack_row, nk_scratch_bytes, nk, kn, kn_finish};
 
 }  // namespace codegemma

@@ -13,6 +13,7 @@
 #include "kernels.h"
 #include "levels.h"
 #include "memory.h"
+#include "pages.h"
 #include "pool.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -64,6 +65,7 @@ ffi::Error prepare(Call& call, ffi::AnyBuffer x, ffi::RemainingArgs args, ffi::R
     if (static_cast<int64_t>(data->size_bytes()) != n * call.k * bits[format] / 8) return bad("weights of a wrong size");
     const int64_t scales = kind == kInt8 ? n * 4 : kind == kInt4 ? n * (call.k / group) * 2 : -1;
     if (scales >= 0 && static_cast<int64_t>(scale->size_bytes()) != scales) return bad("scales of a wrong size");
+    prefer_large_pages(data->untyped_data(), data->size_bytes());
     call.out_is_bfloat16 = is_bfloat16(**out);
     call.products.push_back({{kind, data->untyped_data(), scale->untyped_data(), n, call.k, group}, (*out)->untyped_data()});
   }
@@ -230,5 +232,5 @@ extern "C" {
 
 int codegemma_threads() { return codegemma::thread_count(); }
 
-int codegemma_interface() { return 2; }
+int codegemma_interface() { return 3; }
 }

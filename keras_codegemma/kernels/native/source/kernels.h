@@ -1,10 +1,11 @@
-// What every instruction set level provides: packing of activations, the two products, and attention.
+// What every instruction set level provides: packing of activations, the two products, attention, and the gated unit.
 //
 //   NK: weights [N, K], a row per output, in float32, bfloat16, int8 or int4.   out[m, n] = sum_k x[m, k] w[n, k]
 //   KN: weights [K, N], a row per input, in bfloat16.                           out[m, n] = sum_k x[m, k] w[k, n]
 //
-// Each level is one translation unit, compiled for its own instructions. So nothing here may have code in a header:
-// the linker would keep one copy of it, perhaps one that the processor cannot run.
+// Each level is one translation unit, compiled for its own instructions. So code in a header must be
+// in a namespace without a name (`floats.h`): of other code, the linker would keep one copy, perhaps one that the
+// processor cannot run.
 #pragma once
 
 #include <stddef.h>
@@ -50,9 +51,15 @@ struct Attend {
   void (*add)(const AttendSums& from, int64_t rows, int64_t width, const AttendSums& to);
 };
 
+// gelu(gate) * up, element by element, in float32, rounded once; all three bfloat16 or all float32.
+struct Gated {
+  void (*run)(const void* gate, const void* up, bool is_bfloat16, int64_t count, void* out);
+};
+
 struct Level {
   const char* name;
   const Attend* attend;
+  const Gated* gated;
   // Bytes of packed activations of one row.
   size_t (*packed_row_bytes)(Format format, bool x_is_bfloat16, int64_t k);
   void (*pack_row)(Format format, const void* x, bool x_is_bfloat16, int64_t k, void* packed);
@@ -69,9 +76,11 @@ struct Level {
 };
 
 extern const Attend kAttendPortable;
+extern const Gated kGatedPortable;
 extern const Level kPortable;
 #if defined(__x86_64__)
 extern const Attend kAttendAvx2, kAttendAvx512;
+extern const Gated kGatedAvx2, kGatedAvx512;
 extern const Level kAvx2;
 extern const Level kAvx512;
 extern const Level kAvx512Bf16;

@@ -6,6 +6,7 @@
 #define LEVEL kPortable
 #define LEVEL_NAME "portable"
 #define ATTEND_LEVEL kAttendPortable
+#define GATED_LEVEL kGatedPortable
 #endif
 
 namespace codegemma {
@@ -159,6 +160,6 @@ static void kn_finish(const float* sums, int64_t count, void* out, bool out_is_b
 }  // namespace
 
 extern const Level LEVEL;
-const Level LEVEL = {LEVEL_NAME, &ATTEND_LEVEL, packed_row_bytes, pack_row, nk_scratch_bytes, nk, kn, kn_finish};
+const Level LEVEL = {LEVEL_NAME, &ATTEND_LEVEL, &GATED_LEVEL, packed_row_bytes, pack_row, nk_scratch_bytes, nk, kn, kn_finish};
 
 }  // namespace codegemma
