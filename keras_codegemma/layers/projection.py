@@ -20,6 +20,7 @@ from keras_codegemma.axes import Array, Float
 from keras_codegemma.kernels.matmul import matmul
 from keras_codegemma.kernels.partition import Storage
 from keras_codegemma.kernels.quantized_matmul import QuantizedWeight, dequantize, quantized_matmul, quantized_shapes
+from keras_codegemma.kernels.weight_gradient import weight_gradient
 from keras_codegemma.quantization import Form, Quantization, as_kernel, matrix_shape, split_policy_name
 
 
@@ -64,8 +65,10 @@ def _contract_backward(
     x_gradient = einsum_accumulating_in_float32(f"{result},{kernel_letters}->{x_letters}", gradient, used)
 
     def product(x: Array, gradient: Array) -> Array:
-        summed = einsum_accumulating_in_float32(f"{x_letters},{result}->{kernel_letters}", x, gradient)
-        return summed.astype(kernel.dtype)
+        equation = f"{x_letters},{result}->{kernel_letters}"
+        # On a mesh XLA splits the product, as it could not a native one.
+        sum_rows = weight_gradient if storage is None else einsum_accumulating_in_float32
+        return sum_rows(equation, x, gradient).astype(kernel.dtype)
 
     if storage is None or not storage.can_scatter(x.shape[0]):
         return x_gradient.astype(x.dtype), product(x, gradient)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from keras_codegemma.axes import Array, Float, Int
 from keras_codegemma.kernels.linear_cross_entropy.reference import Statistics, Table
 from keras_codegemma.kernels.quantized_matmul import QuantizedWeight, dequantize
+from keras_codegemma.kernels.weight_gradient import weight_gradient
 
 # A block of logits for 8192 rows is 64 MiB; 256,000 rows are 125 blocks without a rest.
 DEFAULT_BLOCK = 2048
@@ -130,7 +131,7 @@ def backward(
         hidden_sum += jnp.einsum("mv,vd->md", of_logits, block_rows, preferred_element_type=jnp.float32)
         if not of_table:
             return hidden_sum, None
-        added = jnp.einsum("mv,md->vd", of_logits, hidden, preferred_element_type=jnp.float32)
+        added = weight_gradient("mv,md->vd", of_logits, hidden)
         return hidden_sum, _bits(added.astype(hidden.dtype), as_bits)
 
     blocks = jnp.arange(padded.shape[0] // block, dtype=jnp.int32)

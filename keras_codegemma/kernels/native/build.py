@@ -38,6 +38,7 @@ _UNITS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("pool", "pool.cc", ()),
     ("pages", "pages.cc", ()),
     ("ffi", "ffi.cc", ()),
+    ("rows_ffi", "rows_ffi.cc", ()),
 )
 # Instructions of a level are allowed in that level's unit alone; the rest runs on any processor of its kind.
 _X86_UNITS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -51,6 +52,7 @@ _X86_UNITS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         )
     ),
     ("avx512_bf16", "avx512_bf16.cc", (*_AVX512, "-mavx512bf16", "-mavx512vbmi")),
+    ("rows_avx512_bf16", "rows_avx512_bf16.cc", (*_AVX512, "-mavx512bf16")),
 )
 
 

@@ -19,7 +19,7 @@ DISABLE = "KERAS_CODEGEMMA_NATIVE"
 INTERFACE = 3
 """What `codegemma_interface` in `source/ffi.cc` must return."""
 
-TARGETS = ("codegemma_nk", "codegemma_kn", "codegemma_attend", "codegemma_gated")
+TARGETS = ("codegemma_nk", "codegemma_kn", "codegemma_rows", "codegemma_attend", "codegemma_gated")
 
 
 @dataclass(kw_only=True)

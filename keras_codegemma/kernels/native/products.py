@@ -1,4 +1,4 @@
-"""The two native products as JAX functions: one matrix of activations times one or several of weights."""
+"""The native products as JAX functions: activations times one or several weights, and two matrices over their rows."""
 
 from collections.abc import Sequence
 
@@ -42,6 +42,12 @@ def by_inputs(
     heads = weight.shape[0] if weight.ndim == 3 else 1
     outputs = [heads * weight.shape[-1]]
     return _call("codegemma_kn", x, [(weight, None)], outputs, group=0, heads=heads, out_dtype=out_dtype)[0]
+
+
+def over_rows(x: Float[Array, "rows k"], y: Float[Array, "rows n"]) -> Float[Array, "k n"]:
+    """The sum over rows of x's times y's, both bfloat16, in float32. See `source/rows.h`; AVX-512 BF16 alone has it."""
+    shape = jax.ShapeDtypeStruct((x.shape[1], y.shape[1]), jnp.float32)
+    return jax.ffi.ffi_call("codegemma_rows", shape, vmap_method="sequential")(x, y)
 
 
 def _call(
