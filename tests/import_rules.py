@@ -32,12 +32,12 @@ ROWS: tuple[frozenset[str], ...] = (
             *("distribution", "sharding", "planning"),
         }
     ),
-    frozenset({"axes", "config", "fim", "chat", "stopping", "neighbours", "user_cache"}),
+    frozenset({"axes", "config", "fim", "chat", "stopping", "neighbours", "user_cache", "heap"}),
 )
 APART = frozenset({"evaluation", "serving", "hub"})
 """Never import each other."""
 
-PLAIN = frozenset({"fim", "chat", "stopping", "neighbours", "user_cache"})
+PLAIN = frozenset({"fim", "chat", "stopping", "neighbours", "user_cache", "heap"})
 """Import nothing but the standard library and each other."""
 
 KERAS_FREE = frozenset(

@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_codegemma import heap
 from training import recipes
 from training.config import TrainingRecipe
 from training.settings import with_settings
@@ -81,4 +82,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    heap.keep_freed_memory()
     sys.exit(main())
