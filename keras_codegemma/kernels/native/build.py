@@ -51,7 +51,10 @@ _X86_UNITS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             (f"gated_{level.lower()}", "gated.cc", ()),
         )
     ),
-    ("avx512_bf16", "avx512_bf16.cc", (*_AVX512, "-mavx512bf16", "-mavx512vbmi")),
+    *(
+        (name, f"{name}.cc", (*_AVX512, "-mavx512bf16", "-mavx512vbmi"))
+        for name in ("avx512_bf16", "avx512_bf16_inputs")
+    ),
     ("rows_avx512_bf16", "rows_avx512_bf16.cc", (*_AVX512, "-mavx512bf16")),
 )
 

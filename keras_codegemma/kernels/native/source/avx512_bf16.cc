@@ -7,13 +7,7 @@
 //   int8      within 64: the low 8 of each 16, then the high 8 of each 16 (what unpacking bytes to words gives)
 //   int4      register s, pair j: elements 8 j + s and 8 j + 4 + s (the nibbles s of the two words of 8 nibbles)
 // A float32 activation has no such path here; the caller takes the AVX-512 level for it.
-#include "kernels.h"
-
-#include <immintrin.h>
-
-// A call within an inner loop would put every register aside; left to itself, the compiler makes some.
-#define INLINE_METHOD __attribute__((always_inline)) inline
-#define INLINE static INLINE_METHOD
+#include "avx512_bf16.h"
 
 namespace codegemma {
 namespace {
@@ -21,22 +15,9 @@ namespace {
 constexpr int64_t kBlockOutputs = 32;  // of many rows: weights decoded at a time ...
 constexpr int64_t kBlockK = 2048;      // ... 128 KiB, which stay in the second-level cache
 constexpr int64_t kBlockRows = 6;
-constexpr int kInRegisters = 8;  // sums of int4 outputs and rows that are held beside those of a unit
 constexpr int64_t kLaneOutputs = 64;  // of few rows: outputs whose sums are kept at a time
 
-static int64_t padded(int64_t k) { return (k + kUnit - 1) / kUnit * kUnit; }
-
-// Elements from one row of packed activations to the next. A register more than there are: rows a multiple of 4 KiB
-// apart would all fall into the same few places of the first-level cache.
-static int64_t packed_stride(int64_t k) { return padded(k) + 32; }
-
 static size_t packed_row_bytes(Format, bool, int64_t k) { return packed_stride(k) * 2; }
-
-// A mask of the first `count` of `width` lanes.
-static inline uint64_t first_lanes(int64_t count, int64_t width) {
-  if (count <= 0) return 0;
-  return count >= width ? (width == 64 ? ~0ull : (1ull << width) - 1) : (1ull << count) - 1;
-}
 
 // 64 elements of which lane i of the two registers takes the one at `order`.
 static inline __m512i pick(__m512i low, __m512i high, const uint16_t* order) {
@@ -98,8 +79,6 @@ static Tables make_tables() {
   return tables;
 }
 
-static inline __m512bh pairs(__m512i value) { return (__m512bh)value; }
-
 template <bool kWhole>
 INLINE __m512i load(const uint8_t* from, int64_t bytes) {
   return kWhole ? _mm512_loadu_si512(from) : _mm512_maskz_loadu_epi8(first_lanes(bytes, 64), from);
@@ -158,30 +137,6 @@ struct Scales {
   }
 };
 
-static inline void put(void* out, bool is_bfloat16, int64_t index, float value) {
-  if (!is_bfloat16) {
-    static_cast<float*>(out)[index] = value;
-    return;
-  }
-  uint32_t bits;
-  __builtin_memcpy(&bits, &value, 4);
-  uint16_t narrow = static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1)) >> 16);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) narrow = static_cast<uint16_t>((bits >> 16) | 0x40);
-  static_cast<uint16_t*>(out)[index] = narrow;
-}
-
-// As `put`, of the lanes in the mask.
-static inline void put16(void* out, bool is_bfloat16, int64_t index, __mmask16 mask, __m512 value) {
-  if (!is_bfloat16) return _mm512_mask_storeu_ps(static_cast<float*>(out) + index, mask, value);
-  const __m512i bits = _mm512_castps_si512(value);
-  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-  const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-  const __m512i nan = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
-  const __mmask16 is_nan = _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q);
-  const __m512i high = _mm512_srli_epi32(_mm512_mask_mov_epi32(rounded, is_nan, nan), 16);
-  _mm512_mask_cvtepi32_storeu_epi16(static_cast<uint16_t*>(out) + index, mask, high);
-}
-
 // Rows of packed activations, in the four registers that addressing 8 of them takes.
 struct Rows {
   const char *first, *fifth;
@@ -192,6 +147,13 @@ struct Rows {
         fifth(first + 4 * packed_stride(k) * 2),
         stride(packed_stride(k) * 2),
         stride_3(3 * stride) {}
+
+  // The rows from the fifth on.
+  Rows after_4() const {
+    Rows rest = *this;
+    rest.first = fifth;
+    return rest;
+  }
 
   INLINE_METHOD __m512i get(int m, int64_t offset) const {
     const char* from = (m < 4 ? first : fifth) + offset;
@@ -219,10 +181,10 @@ INLINE void add_unit(const Tables& t, const uint8_t* from, int64_t row_bytes, in
   }
 }
 
-// Adds a unit to the sums: of int4, scaled first, and then to those in `lanes` where `sums` are too many for registers.
+// Adds a unit to the sums: of int4, scaled first.
 template <Format F, int R, int M, bool kWhole>
 INLINE void add_scaled(const Tables& t, const Scales& scales, int64_t n, int64_t k, int64_t count, const uint8_t* from,
-                       int64_t row_bytes, const Rows& x, __m512 (&sums)[R][M], __m512* lanes) {
+                       int64_t row_bytes, const Rows& x, __m512 (&sums)[R][M]) {
   if constexpr (F != kInt4) {
     add_unit<F, R, M, kWhole>(t, from, row_bytes, count, x, k, sums);
   } else {
@@ -232,36 +194,30 @@ INLINE void add_scaled(const Tables& t, const Scales& scales, int64_t n, int64_t
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) part[r][m] = _mm512_setzero_ps();
     add_unit<F, R, M, kWhole>(t, from, row_bytes, count, x, k, part);
-    // Or the compiler would keep copies of the lanes, where there are no registers left.
-    if constexpr (R * M > kInRegisters) asm volatile("" ::: "memory");
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const __m512 scale = scales.of(n + r, k);
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) {
-        __m512& sum = R * M > kInRegisters ? lanes[r * M + m] : sums[r][m];
-        sum = _mm512_fmadd_ps(part[r][m], scale, sum);
+        sums[r][m] = _mm512_fmadd_ps(part[r][m], scale, sums[r][m]);
       }
     }
   }
 }
 
-// Adds inputs k0 .. k1 to R outputs of M rows, whose sums are in `lanes` [R, M].
-template <Format F, int R, int M>
+// Adds inputs k0 .. k1 to R outputs of M rows, whose sums are in `lanes`, an output's `kStride` behind the one before.
+template <Format F, int R, int M, int kStride, bool kPrefetch>
 INLINE void tile(const Tables& t, const Weights& w, const Scales& scales, const Rows& x, int64_t n, int64_t k0,
                  int64_t k1, __m512* lanes) {
   constexpr int64_t kBits = F == kBfloat16 ? 16 : F == kInt8 ? 8 : 4;
   constexpr int64_t kUnitBytes = kUnit * kBits / 8;
-  constexpr bool kHeld = F != kInt4 || R * M <= kInRegisters;
   const int64_t row_bytes = w.k * kBits / 8;
   const uint8_t* rows = static_cast<const uint8_t*>(w.data) + n * row_bytes;
   __m512 sums[R][M];
-  if constexpr (kHeld) {
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
+  for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) sums[r][m] = lanes[r * M + m];
-  }
+    for (int m = 0; m < M; ++m) sums[r][m] = lanes[r * kStride + m];
   // To prefetch: what comes so many bytes later in each row, and behind k1 in the rows of the next tiles. The
   // processor's own prefetching ends at each page.
   constexpr int64_t kAhead = F != kBfloat16 ? 4096 : M > 2 ? 2048 : 8192;
@@ -270,25 +226,35 @@ INLINE void tile(const Tables& t, const Weights& w, const Scales& scales, const 
   int64_t place = kAhead % length;
   int64_t k = k0;
   for (; k + kUnit <= k1; k += kUnit) {
+    if constexpr (kPrefetch) {
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
+      for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-      for (int64_t i = 0; i < kUnitBytes; i += 64)
-        _mm_prefetch(reinterpret_cast<const char*>(ahead) + r * row_bytes + place + i, _MM_HINT_T0);
-    place += kUnitBytes;
-    if (place >= length) {
-      place -= length;
-      ahead += R * row_bytes;
+        for (int64_t i = 0; i < kUnitBytes; i += 64)
+          _mm_prefetch(reinterpret_cast<const char*>(ahead) + r * row_bytes + place + i, _MM_HINT_T0);
+      place += kUnitBytes;
+      if (place >= length) {
+        place -= length;
+        ahead += R * row_bytes;
+      }
     }
-    add_scaled<F, R, M, true>(t, scales, n, k, kUnit, rows + k * kBits / 8, row_bytes, x, sums, lanes);
+    add_scaled<F, R, M, true>(t, scales, n, k, kUnit, rows + k * kBits / 8, row_bytes, x, sums);
   }
-  if (k < k1) add_scaled<F, R, M, false>(t, scales, n, k, k1 - k, rows + k * kBits / 8, row_bytes, x, sums, lanes);
-  if constexpr (kHeld) {
+  if (k < k1) add_scaled<F, R, M, false>(t, scales, n, k, k1 - k, rows + k * kBits / 8, row_bytes, x, sums);
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
+  for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) lanes[r * M + m] = sums[r][m];
-  }
+    for (int m = 0; m < M; ++m) lanes[r * kStride + m] = sums[r][m];
+}
+
+// As `tile`, of all M rows. Sums of int4 are held beside a unit's, so registers are enough for four rows: the others
+// are taken after them, while the weights are in the first-level cache.
+template <Format F, int R, int M>
+INLINE void tiles(const Tables& t, const Weights& w, const Scales& scales, const Rows& x, int64_t n, int64_t k0,
+                  int64_t k1, __m512* lanes) {
+  constexpr int kFirst = F == kInt4 && M > 4 ? 4 : M;
+  tile<F, R, kFirst, M, true>(t, w, scales, x, n, k0, k1, lanes);
+  if constexpr (kFirst < M) tile<F, R, M - kFirst, M, false>(t, w, scales, x.after_4(), n, k0, k1, lanes + kFirst);
 }
 
 // The sums of the 16 lanes of each of 16 registers, which are `stride` apart; in the same order for each.
@@ -304,14 +270,16 @@ INLINE __m512 add_lanes(const __m512* from, int64_t stride) {
   for (int i = 0; i < 4; ++i)
     v[i] = _mm512_add_ps(_mm512_shuffle_f32x4(v[i], v[i + 4], 0x88), _mm512_shuffle_f32x4(v[i], v[i + 4], 0xdd));
 #pragma GCC unroll 2
-  for (int i = 0; i < 2; ++i) v[i] = _mm512_add_ps(_mm512_unpacklo_ps(v[i], v[i + 2]), _mm512_unpackhi_ps(v[i], v[i + 2]));
+  for (int i = 0; i < 2; ++i)
+    v[i] = _mm512_add_ps(_mm512_unpacklo_ps(v[i], v[i + 2]), _mm512_unpackhi_ps(v[i], v[i + 2]));
   v[0] = _mm512_add_ps(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
   return _mm512_shuffle_f32x4(v[0], v[0], 0xd8);  // registers 0-3, 8-11, 4-7, 12-15
 }
 
 template <Format F, int M>
-__attribute__((noinline)) static void few_rows(const Tables& t, const Weights& w, const void* packed, int64_t m0, int64_t n0, int64_t n1,
-                     void* out, bool out_is_bfloat16, int64_t out_stride, void* scratch) {
+__attribute__((noinline)) static void few_rows(const Tables& t, const Weights& w, const void* packed, int64_t m0,
+                                               int64_t n0, int64_t n1, void* out, bool out_is_bfloat16,
+                                               int64_t out_stride, void* scratch) {
   // Rows of weights read side by side: the fewer, the faster they come, but one alone waits for its sums.
   constexpr int R = F == kBfloat16 && M == 1 ? 1 : 2;
   // Inputs taken at a time, so that several rows of activations stay in the first-level cache.
@@ -325,8 +293,8 @@ __attribute__((noinline)) static void few_rows(const Tables& t, const Weights& w
     for (int64_t k = 0; k < w.k; k += block) {
       const int64_t end = k + block < w.k ? k + block : w.k;
       int64_t n = first;
-      for (; n + R <= last; n += R) tile<F, R, M>(t, w, scales, x, n, k, end, lanes + (n - first) * M);
-      for (; n < last; ++n) tile<F, 1, M>(t, w, scales, x, n, k, end, lanes + (n - first) * M);
+      for (; n + R <= last; n += R) tiles<F, R, M>(t, w, scales, x, n, k, end, lanes + (n - first) * M);
+      for (; n < last; ++n) tiles<F, 1, M>(t, w, scales, x, n, k, end, lanes + (n - first) * M);
     }
     for (int64_t n = first; n < last; n += 16) {
       const __mmask16 mask = static_cast<__mmask16>(first_lanes(last - n, 16));
@@ -363,7 +331,8 @@ static size_t nk_scratch_bytes(int64_t rows, int64_t) {
 }
 
 template <Format F, int R, int M>
-static void block_tile(const __m512i* values, const __m512* scale, const __m512i* const* x, int64_t units, float* sums) {
+static void block_tile(const __m512i* values, const __m512* scale, const __m512i* const* x, int64_t units,
+                       float* sums) {
   __m512 total[R][M];
   for (int r = 0; r < R; ++r)
     for (int m = 0; m < M; ++m) total[r][m] = _mm512_setzero_ps();
@@ -444,18 +413,22 @@ static void many_rows(const Tables& t, const Weights& w, const void* packed, int
         }
         int64_t r = 0;
         for (; r + kTile <= outputs; r += kTile)
-          block_tile<F, kTile, kBlockRows>(values + r * (kBlockK / 32), scale + r * (kBlockK / kUnit), x, units, to + r);
+          block_tile<F, kTile, kBlockRows>(values + r * (kBlockK / 32), scale + r * (kBlockK / kUnit), x, units,
+                                           to + r);
         for (; r < outputs; ++r)
           block_tile<F, 1, kBlockRows>(values + r * (kBlockK / 32), scale + r * (kBlockK / kUnit), x, units, to + r);
         if (count < kBlockRows)
           for (int64_t i = 0; i < count * kBlockOutputs; ++i) sums[m * kBlockOutputs + i] += spare[i];
       }
     }
-    for (int64_t m = 0; m < rows; ++m)
-      for (int64_t r = 0; r < outputs; ++r) {
-        const float s = F == kInt8 ? static_cast<const float*>(w.scale)[n + r] : 1.0f;
-        put(out, out_is_bfloat16, m * out_stride + n + r, s * sums[m * kBlockOutputs + r]);
-      }
+    for (int64_t r = 0; r < outputs; r += 16) {
+      const __mmask16 mask = static_cast<__mmask16>(first_lanes(outputs - r, 16));
+      const __m512 factor = F == kInt8 ? _mm512_maskz_loadu_ps(mask, static_cast<const float*>(w.scale) + n + r)
+                                       : _mm512_set1_ps(1.0f);
+      for (int64_t m = 0; m < rows; ++m)
+        put16(out, out_is_bfloat16, m * out_stride + n + r, mask,
+              _mm512_mul_ps(factor, _mm512_loadu_ps(sums + m * kBlockOutputs + r)));
+    }
   }
 }
 
@@ -463,7 +436,8 @@ template <Format F>
 static void nk_of(const Weights& w, const void* packed, int64_t rows, int64_t n0, int64_t n1, void* out,
                   bool out_is_bfloat16, int64_t out_stride, void* scratch) {
   const Tables tables = make_tables();
-  if (rows > 2 * kFewRows) return many_rows<F>(tables, w, packed, rows, n0, n1, out, out_is_bfloat16, out_stride, scratch);
+  if (rows > 2 * kFewRows)
+    return many_rows<F>(tables, w, packed, rows, n0, n1, out, out_is_bfloat16, out_stride, scratch);
   for (int64_t m = 0; m < rows; m += kFewRows)
     any_few_rows<F>(tables, w, packed, m, rows - m < kFewRows ? rows - m : kFewRows, n0, n1, out, out_is_bfloat16,
                     out_stride, scratch);
@@ -471,85 +445,17 @@ static void nk_of(const Weights& w, const void* packed, int64_t rows, int64_t n0
 
 static void nk(const Weights& w, const void* packed, bool, int64_t rows, int64_t n0, int64_t n1, void* out,
                bool out_is_bfloat16, int64_t out_stride, void* scratch) {
-  if (w.format == kBfloat16) return nk_of<kBfloat16>(w, packed, rows, n0, n1, out, out_is_bfloat16, out_stride, scratch);
+  if (w.format == kBfloat16)
+    return nk_of<kBfloat16>(w, packed, rows, n0, n1, out, out_is_bfloat16, out_stride, scratch);
   if (w.format == kInt8) return nk_of<kInt8>(w, packed, rows, n0, n1, out, out_is_bfloat16, out_stride, scratch);
   nk_of<kInt4>(w, packed, rows, n0, n1, out, out_is_bfloat16, out_stride, scratch);
-}
-
-// KN: 16 rows of weights at a time, 32 columns of each, two rows interleaved into pairs. Interleaving within 128 bits
-// leaves the sums in the order (of columns, within 32) 0-3 8-11 16-19 24-27 and then 4-7 12-15 20-23 28-31.
-
-template <int M, int kPairs>
-static inline void kn_step(const uint16_t* const* row, int64_t n, uint32_t mask, const uint16_t* x, int64_t x_row,
-                           float* sums, int64_t stride) {
-  __m512i low[kPairs], high[kPairs];
-#pragma GCC unroll 8
-  for (int p = 0; p < kPairs; ++p) {
-    const __m512i a = _mm512_maskz_loadu_epi16(mask, row[2 * p] + n);
-    const __m512i b = row[2 * p + 1] ? _mm512_maskz_loadu_epi16(mask, row[2 * p + 1] + n) : _mm512_setzero_si512();
-    low[p] = _mm512_unpacklo_epi16(a, b);
-    high[p] = _mm512_unpackhi_epi16(a, b);
-  }
-#pragma GCC unroll 8
-  for (int m = 0; m < M; ++m) {
-    __m512 s0 = _mm512_loadu_ps(sums + m * stride), s1 = _mm512_loadu_ps(sums + m * stride + 16);
-#pragma GCC unroll 8
-    for (int p = 0; p < kPairs; ++p) {
-      int32_t pair;
-      __builtin_memcpy(&pair, x + m * x_row + 2 * p, 4);
-      const __m512i both = _mm512_set1_epi32(pair);
-      s0 = _mm512_dpbf16_ps(s0, pairs(low[p]), pairs(both));
-      s1 = _mm512_dpbf16_ps(s1, pairs(high[p]), pairs(both));
-    }
-    _mm512_storeu_ps(sums + m * stride, s0);
-    _mm512_storeu_ps(sums + m * stride + 16, s1);
-  }
-}
-
-template <int M, int kPairs>
-static void kn_rows(const Weights& w, const uint16_t* x, int64_t k, int64_t end, int64_t n0, int64_t n1, float* sums,
-                    int64_t stride) {
-  const uint16_t* row[2 * kPairs];
-  for (int i = 0; i < 2 * kPairs; ++i) row[i] = k + i < end ? static_cast<const uint16_t*>(w.data) + (k + i) * w.n : nullptr;
-  int64_t n = n0;
-  for (; n + 32 <= n1; n += 32) kn_step<M, kPairs>(row, n, ~0u, x + k, packed_stride(w.k), sums + n - n0, stride);
-  if (n < n1)
-    kn_step<M, kPairs>(row, n, static_cast<uint32_t>(first_lanes(n1 - n, 32)), x + k, packed_stride(w.k), sums + n - n0, stride);
-}
-
-template <int M>
-static void kn_of(const Weights& w, const uint16_t* x, int64_t k0, int64_t k1, int64_t n0, int64_t n1, float* sums,
-                  int64_t stride) {
-  int64_t k = k0;
-  for (; k + 16 <= k1; k += 16) kn_rows<M, 8>(w, x, k, k1, n0, n1, sums, stride);
-  for (; k < k1; k += 2) kn_rows<M, 1>(w, x, k, k1, n0, n1, sums, stride);
-}
-
-static void kn(const Weights& w, const void* packed, bool, int64_t rows, int64_t k0, int64_t k1, int64_t n0,
-               int64_t n1, float* sums, int64_t stride) {
-  const uint16_t* x = static_cast<const uint16_t*>(packed);
-  switch (rows) {
-    case 1: return kn_of<1>(w, x, k0, k1, n0, n1, sums, stride);
-    case 2: return kn_of<2>(w, x, k0, k1, n0, n1, sums, stride);
-    case 3: return kn_of<3>(w, x, k0, k1, n0, n1, sums, stride);
-    case 4: return kn_of<4>(w, x, k0, k1, n0, n1, sums, stride);
-    case 5: return kn_of<5>(w, x, k0, k1, n0, n1, sums, stride);
-    case 6: return kn_of<6>(w, x, k0, k1, n0, n1, sums, stride);
-    case 7: return kn_of<7>(w, x, k0, k1, n0, n1, sums, stride);
-    default: return kn_of<8>(w, x, k0, k1, n0, n1, sums, stride);
-  }
-}
-
-static void kn_finish(const float* sums, int64_t count, void* out, bool out_is_bfloat16) {
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t within = i % 32, lane = within / 8, place = within % 8;
-    put(out, out_is_bfloat16, i, sums[i - within + (place / 4) * 16 + lane * 4 + place % 4]);
-  }
 }
 
 }  // namespace
 
 extern const Level kAvx512Bf16;
-const Level kAvx512Bf16 = {"avx512_bf16", &kAttendAvx512, &kGatedAvx512, packed_row_bytes, pack_row, nk_scratch_bytes, nk, kn, kn_finish};
+const Level kAvx512Bf16 = {"avx512_bf16", &kAttendAvx512,   &kGatedAvx512,
+                           packed_row_bytes, pack_row, nk_scratch_bytes,
+                           nk, add_inputs_avx512_bf16, finish_inputs_avx512_bf16};
 
 }  // namespace codegemma
