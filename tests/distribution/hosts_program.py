@@ -3,8 +3,8 @@
     python tests/distribution/hosts_program.py train [ADDRESS COUNT INDEX [FOLDER]]
 
 Writes one line of JSON with the losses. Modes: `train`; `hang`: process 1 kills itself in the second step; `fail`:
-process 1 raises there; `disagree`: process 1 makes another mesh; `evaluate`: completes problems into FOLDER instead,
-each process its batches of them.
+process 1 raises there; `disagree`: process 1 makes another mesh; `generate`: continues `PROMPTS` with one model over
+all processes; `evaluate`: completes problems into FOLDER, each process its batches of them.
 """
 
 import json
@@ -22,6 +22,7 @@ from keras_codegemma.evaluation.problems import Problem
 from tests.small_models import CONFIGS, random_backbone
 
 STEPS, ROWS, LENGTH = 3, 8, 32
+PROMPTS = ("def add(a, b):\n    return", "import os\n", "class Stack:")
 
 
 def ids() -> np.ndarray:
@@ -63,17 +64,20 @@ def main(
     import jax
 
     # The trained model where values matter; a smaller one, quicker to compile, where only the end does.
-    config = kcg.presets.find("code_gemma_tiny").config if mode == "train" else CONFIGS["multi_query"]
+    config = kcg.presets.find("code_gemma_tiny").config if mode in ("train", "generate") else CONFIGS["multi_query"]
     shape = kcg.distribution.MeshShape(fsdp=len(jax.devices()) // 2, model=2)
     if mode == "disagree" and index == 1:
         shape = kcg.distribution.MeshShape(fsdp=len(jax.devices()))
     parallel = kcg.distribution.CodeGemmaParallel(shape, config)
     keras.distribution.set_distribution(parallel)
     keras.utils.set_random_seed(0)
-    if mode == "train":
+    if mode in ("train", "generate"):
         lm = kcg.CodeGemmaCausalLM.from_preset("code_gemma_tiny", dtype="float32")
     else:
         lm = kcg.CodeGemmaCausalLM(random_backbone(config))
+    if mode == "generate":
+        sys.stdout.write(json.dumps({"index": index, "texts": lm.generate(list(PROMPTS), max_new_tokens=8)}) + "\n")
+        return
     lm.compile(optimizer=keras.optimizers.AdamW(1e-3))
     group, groups = parallel.row_group
     own = ids().reshape(STEPS, groups, ROWS // groups, LENGTH)[:, group].reshape(-1, LENGTH)

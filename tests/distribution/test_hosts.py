@@ -17,7 +17,7 @@ import pytest
 import keras_codegemma as kcg
 from keras_codegemma.distribution.hosts import disagreements, initialize
 from keras_codegemma.distribution.watch import LOST_EXIT_CODE, Watch
-from tests.distribution.hosts_program import LENGTH, ROWS, STEPS, ids, write_samples
+from tests.distribution.hosts_program import LENGTH, PROMPTS, ROWS, STEPS, ids, write_samples
 from tests.tolerances import tolerance
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,6 +131,16 @@ def test_processes_of_the_shell_loop_that_disagree_are_refused_by_name():
     message = 'mesh is "replica 1 x fsdp 2 x model 2" on process 0, "replica 1 x fsdp 4 x model 1" on process 1'
     assert done.returncode == 1
     assert done.stderr.count(message) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+def test_one_model_over_several_processes_generates_as_one(count):
+    lm = kcg.CodeGemmaCausalLM.from_preset("code_gemma_tiny", dtype="float32")
+    expected = lm.generate(list(PROMPTS), max_new_tokens=8)
+    outputs = Job("generate", count).finish()
+    assert all(code == 0 for code, _, _ in outputs), outputs
+    assert [json.loads(out.splitlines()[-1])["texts"] for _, out, _ in outputs] == [expected] * count
 
 
 @pytest.mark.slow
