@@ -6,7 +6,7 @@ from html import escape
 from keras_codegemma.planning.chips import GIB
 from keras_codegemma.planning.model import Plan
 
-_WIDTH, _LEFT, _RIGHT, _BAR, _GAP, _TOP = 760, 250, 90, 22, 8, 44
+_WIDTH, _LEFT, _RIGHT, _BAR, _GAP, _TOP = 760, 280, 90, 22, 8, 44
 _COLOURS = {
     "weights": "#3f7cac",
     "optimizer": "#95afba",

@@ -64,6 +64,7 @@ def test_exchanges_are_those_of_the_layout():
     assert exchanges(PRETRAIN, "v5e:16x16", MeshShape(replica=4, fsdp=64)) == {
         ("kernels", "fsdp"): ("all-gather", 2 * 7 * 28),
         ("embedding", "fsdp"): ("all-gather", 1),
+        ("ids", "fsdp"): ("all-gather", 1),
         ("embedded rows", "fsdp"): ("all-to-all", 2),
         ("gradients", "fsdp"): ("reduce-scatter", 7 * 28 + 1),
         ("gradients", "replica"): ("all-reduce", 9 * 28 + 2),
