@@ -1,10 +1,11 @@
 """Bytes on each chip by kind: what a step holds, and what it makes and drops, at the moment when most is alive.
 
-What is held follows from shapes and layout alone. What a training step makes has its maximum at one of two moments,
-both after the last block has run forward, when the inputs of all blocks are kept:
+What is held follows from shapes and layout alone. What a training step makes has its maximum at one of three moments.
+At the first two, after the last block has run forward, the inputs of all blocks are kept:
 
     in the loss      the table gathered, its gradient, hidden states and theirs, the last block's kernels gathered
     in a block       everything that a block computes, its kernels gathered, and gradients of what it computed
+    at the end       where the compiler sums whole gradients (`Topology.sums_whole`), all of them, to clip by their norm
 
 How many of each are alive together is fitted to what the TPU compiler makes of ten steps of other sizes.
 `tests/tpu_compile/test_training.py` and `test_serving.py` compare the sums with the compiler's.
@@ -12,6 +13,7 @@ How many of each are alive together is fitted to what the TPU compiler makes of 
 
 from dataclasses import dataclass
 
+from keras_codegemma.planning.chips import Topology
 from keras_codegemma.planning.job import Job
 from keras_codegemma.planning.parts import PRODUCT_BYTES, adapter_parts, is_copied, parts
 from keras_codegemma.planning.work import cache_bytes
@@ -22,6 +24,9 @@ SLOTS = {"adamw": 2.0, "adafactor": 1.0}
 
 _PROGRAM = {"step": 25e6, "prefill": 9e6, "decode": 1e6}
 """Bytes of code a block, as libtpu 0.0.42 makes it."""
+
+_BESIDE_WHOLE = 0.08
+"""Of whole gradients: what else is alive with them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +63,13 @@ class Memory:
         return dict(vars(self))
 
 
-def memory(job: Job, mesh: MeshShape, *, phase: str | None = None) -> Memory:
+def memory(job: Job, mesh: MeshShape, *, topology: Topology | None = None, phase: str | None = None) -> Memory:
     """Of a job on a mesh.
 
     Args:
         job: what is run.
         mesh: on which.
+        topology: of the chips; None for one where sums are scattered.
         phase: "decode" or "prefill" of serving; None for the one that needs more.
     """
     if job.serves and phase is None:
@@ -72,7 +78,7 @@ def memory(job: Job, mesh: MeshShape, *, phase: str | None = None) -> Memory:
         weights=sum(part.stored_bytes for part in (*parts(job, mesh), *adapter_parts(job, mesh))),
         cache=cache_bytes(job, mesh) if job.serves else 0.0,
         program=job.config.num_layers * _PROGRAM[phase or "step"],
-        **(_serving(job, mesh, phase == "decode") if job.serves else _training(job, mesh)),
+        **(_serving(job, mesh, phase == "decode") if job.serves else _training(job, mesh, topology)),
     )
 
 
@@ -91,7 +97,7 @@ def _serving(job: Job, mesh: MeshShape, decodes: bool) -> dict[str, float]:
     }
 
 
-def _training(job: Job, mesh: MeshShape) -> dict[str, float]:
+def _training(job: Job, mesh: MeshShape, topology: Topology | None) -> dict[str, float]:
     config, remat = job.config, job.remat is not None
     everything = parts(job, mesh)
     trained = everything if job.trains_all else adapter_parts(job, mesh)
@@ -104,10 +110,17 @@ def _training(job: Job, mesh: MeshShape) -> dict[str, float]:
     tables = (2.2 if job.trains_all else 1.3) + is_copied(config, mesh)
     loss = tables * table + PRODUCT_BYTES * tokens * 6 * width + kernels
     kept = width if remat else 4 * width + heads + 2 * feedforward
-    return {
+    held = {
         "optimizer": SLOTS[job.optimizer] * sum(part.stored_bytes for part in trained),
         "batch": 16.0 * tokens,
+    }
+    before = {
         "activations": PRODUCT_BYTES * tokens * kept * config.num_layers,
         "gradients": PRODUCT_BYTES * sum(part.stored for part in trained),
         "temporary": max(loss, block),
     }
+    if topology is None or not topology.sums_whole(mesh.width_shards):
+        return held | before
+    whole = PRODUCT_BYTES * sum(part.used for part in trained)
+    after = {"activations": 0.0, "gradients": whole, "temporary": _BESIDE_WHOLE * whole}
+    return held | max(before, after, key=lambda moment: sum(moment.values()))

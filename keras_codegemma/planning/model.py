@@ -96,7 +96,13 @@ def plan(job: Job, topology: Topology, mesh: MeshShape) -> Plan:
     """
     mesh.check_devices(topology.chips)
     mesh.check(job.config)
-    return Plan(job=job, topology=topology, mesh=mesh, memory=memory(job, mesh), phases=_phases(job, topology, mesh))
+    return Plan(
+        job=job,
+        topology=topology,
+        mesh=mesh,
+        memory=memory(job, mesh, topology=topology),
+        phases=_phases(job, topology, mesh),
+    )
 
 
 def _phases(job: Job, topology: Topology, mesh: MeshShape) -> tuple[Phase, ...]:
