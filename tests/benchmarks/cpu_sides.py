@@ -20,19 +20,47 @@ from keras_codegemma import generation
 from keras_codegemma.backbone import CodeGemmaBackbone
 from keras_codegemma.cache import KVCache, storage_dtype
 from keras_codegemma.config import CodeGemmaConfig
+from keras_codegemma.kernels.quantized_matmul import DEFAULT_GROUP_SIZE, QuantizedWeight, quantize
+from keras_codegemma.quantization import split_policy_name
 from keras_codegemma.sampling import GreedySampler
 
 PROMPT_TOKENS = 512
+_TILE_ROWS = 64
 CAPACITY_TOKENS = 1024  # of the caches; KerasHub's default length
 
 
-def noise(path: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """A weight of repeated noise, made at the speed of copying."""
-    if path.endswith("/scale"):
-        return np.zeros(shape, np.float32)
-    fan_in = shape[-1] if path.endswith("embeddings") else shape[-2]
-    tile = np.random.default_rng(0).normal(0, fan_in**-0.5, 1 << 16).astype(ml_dtypes.bfloat16)
-    flat = np.empty(int(np.prod(shape)), ml_dtypes.bfloat16)
+class Noise:
+    """A weight source of repeated noise, made, quantised or not, at the speed of copying."""
+
+    def __init__(self, config: CodeGemmaConfig, policy: str):
+        self.quantization, _ = split_policy_name(policy)
+        self._shapes = config.weight_shapes()
+        self._rng = np.random.default_rng(0)
+
+    def __call__(self, path: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """A float weight."""
+        if path.endswith("/scale"):
+            return np.zeros(shape, np.float32)
+        fan_in = shape[-1] if path.endswith("embeddings") else shape[-2]
+        tile = self._rng.normal(0, fan_in**-0.5, 1 << 16).astype(ml_dtypes.bfloat16)
+        return _repeated(tile, shape)
+
+    def quantized(self, path: str) -> QuantizedWeight:
+        """A weight in the model's own quantisation: what a quantised preset's file gives."""
+        assert self.quantization is not None
+        specs = self.quantization.shapes(path, self._shapes[path])
+        inputs = specs[0].shape[1] * (2 if self.quantization.mode == "int4" else 1)
+        few = self._rng.normal(0, inputs**-0.5, (_TILE_ROWS, inputs)).astype(np.float32)
+        tile = quantize(few, self.quantization.mode, group_size=self.quantization.group_size or DEFAULT_GROUP_SIZE)
+        data, scale = (
+            _repeated(np.asarray(part), spec.shape) for part, spec in zip((tile.data, tile.scale), specs, strict=True)
+        )
+        return QuantizedWeight(data=data, scale=scale)  # pyright: ignore[reportArgumentType] (numpy arrays)
+
+
+def _repeated(tile: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    tile = tile.reshape(-1)
+    flat = np.empty(int(np.prod(shape)), tile.dtype)
     whole = len(flat) // len(tile) * len(tile)
     flat[:whole].reshape(-1, len(tile))[:] = tile
     flat[whole:] = tile[: len(flat) - whole]
@@ -44,7 +72,7 @@ class Ours:
 
     def __init__(self, config: CodeGemmaConfig, policy: str):
         generation.DRAFT_TOKENS = 0
-        self.backbone = CodeGemmaBackbone(**config.to_dict(), dtype=policy, weight_source=noise)
+        self.backbone = CodeGemmaBackbone(**config.to_dict(), dtype=policy, weight_source=Noise(config, policy))
         self.weight_bytes = sum(v.value.nbytes for v in self.backbone.variables)
         self.generator = generation.Generator(self.backbone)
         self.prompt = np.random.default_rng(1).integers(300, 8000, PROMPT_TOKENS).tolist()
