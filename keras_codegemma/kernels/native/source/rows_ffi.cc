@@ -2,7 +2,8 @@
 //
 //   codegemma_rows: x bfloat16 [M, K], y bfloat16 [M, N] -> float32 [K, N]
 //
-// Rows are summed in chunks, in their order, so the result does not depend on the number of threads.
+// A task makes a part of the result from all rows, chunk by chunk in their order, and packs what it needs for itself: that
+// costs less than waiting for each other after each chunk. How a number is summed does not depend on the threads.
 #include <algorithm>
 #include <atomic>
 #include <string>
@@ -18,9 +19,12 @@ namespace ffi = xla::ffi;
 namespace codegemma {
 namespace {
 
-constexpr int64_t kChunkRows = 512;    // a panel of y's takes 64 KiB, which stay in the second-level cache
-constexpr int64_t kTilesOfTask = 22;   // of x, that a task multiplies with its panel
-constexpr int64_t kTilesTogether = 32; // columns of x are packed 32 tiles at a time: a whole number of registers
+constexpr int64_t kChunkRows = 512;     // a panel of y's takes 64 KiB
+constexpr int64_t kTilesTogether = 32;  // columns of x are packed 32 tiles at a time: a whole number of registers
+constexpr int64_t kMostTiles = 64;      // of a task: 384 KiB packed, which stay in the second-level cache
+constexpr int64_t kMostPanels = 8;      // of a task
+constexpr int64_t kLeastTiles = 16, kLeastPanels = 2;  // fewer, and packing takes its time
+constexpr int64_t kTasksPerThread = 4;
 
 ffi::Error bad(const char* message) { return ffi::Error::InvalidArgument(std::string("codegemma: ") + message); }
 
@@ -29,6 +33,44 @@ const RowProduct* available() {
   if (level_for(true) == &kAvx512Bf16) return &kRowProductAvx512Bf16;
 #endif
   return nullptr;
+}
+
+int64_t ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+template <typename T>
+const uint16_t* from_bits(const T* pointer) {
+  return reinterpret_cast<const uint16_t*>(pointer);
+}
+
+// The operands, and how many tiles and panels a task takes.
+struct Part {
+  const uint16_t *x, *y;
+  float* out;
+  int64_t m, k, n, tiles, panels;
+};
+
+// The part of the result that begins at a tile and a panel; false where there is no memory.
+bool make(const Part& part, const RowProduct& level, int64_t first_tile, int64_t first_panel) {
+  const int64_t k0 = first_tile * kTile, n0 = first_panel * kPanel;
+  const int64_t width_k = std::min(part.tiles * kTile, part.k - k0), width_n = std::min(part.panels * kPanel, part.n - n0);
+  const int64_t tiles = ceil(width_k, kTile), panels = ceil(width_n, kPanel);
+  const int64_t most_pairs = ceil(std::min(part.m, kChunkRows), 2);
+  const Memory tiled = allocate(ceil(tiles, kTilesTogether) * kTilesTogether * kTile * most_pairs * 4);
+  const Memory panelled = allocate(kPanel * most_pairs * 4);
+  if (tiled == nullptr || panelled == nullptr) return false;
+  uint32_t *of_tiles = static_cast<uint32_t*>(tiled.get()), *of_panel = static_cast<uint32_t*>(panelled.get());
+  for (int64_t row = 0; row < part.m; row += kChunkRows) {
+    const int64_t count = std::min(kChunkRows, part.m - row), pairs = ceil(count, 2);
+    level.pack_tiles(part.x + row * part.k + k0, count, part.k, width_k, of_tiles);
+    for (int64_t panel = 0; panel < panels; ++panel) {
+      const int64_t c = panel * kPanel, width = std::min(kPanel, width_n - c);
+      level.pack_panel(part.y + row * part.n + n0 + c, count, part.n, width, of_panel);
+      for (int64_t tile = 0; tile < tiles; ++tile)
+        level.add(of_tiles + tile * kTile * pairs, of_panel, pairs, std::min(kTile, width_k - tile * kTile),
+                  width, row == 0, part.out + (k0 + tile * kTile) * part.n + n0 + c, part.n);
+    }
+  }
+  return true;
 }
 
 ffi::Error rows(ffi::Buffer<ffi::BF16> x, ffi::Buffer<ffi::BF16> y, ffi::ResultBuffer<ffi::F32> out) {
@@ -40,37 +82,27 @@ ffi::Error rows(ffi::Buffer<ffi::BF16> x, ffi::Buffer<ffi::BF16> y, ffi::ResultB
   if (level == nullptr) return bad("this processor, or the limit that was set, lacks AVX-512 BF16");
   float* sums = out->typed_data();
   if (m == 0) std::fill(sums, sums + k * n, 0.0f);
+  if (m == 0 || k == 0 || n == 0) return ffi::Error::Success();
 
-  const int64_t tiles = (k + kTile - 1) / kTile, panels = (n + kPanel - 1) / kPanel;
-  const int64_t most_pairs = (std::min(m, kChunkRows) + 1) / 2;
-  const int64_t groups = (tiles + kTilesTogether - 1) / kTilesTogether;
-  const Memory tiled = allocate(groups * kTilesTogether * kTile * most_pairs * 4);
-  const Memory panelled = allocate(panels * kPanel * most_pairs * 4);
-  if (tiled == nullptr || panelled == nullptr) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "codegemma: memory");
-  uint32_t *of_tiles = static_cast<uint32_t*>(tiled.get()), *of_panels = static_cast<uint32_t*>(panelled.get());
-  const uint16_t *from_x = reinterpret_cast<const uint16_t*>(x.typed_data()),
-                 *from_y = reinterpret_cast<const uint16_t*>(y.typed_data());
-
-  for (int64_t row = 0; row < m; row += kChunkRows) {
-    const int64_t count = std::min(kChunkRows, m - row), pairs = (count + 1) / 2;
-    const uint16_t *chunk_x = from_x + row * k, *chunk_y = from_y + row * n;
-    parallel_for(panels + groups, [&](int64_t task) {
-      if (task < panels) {
-        const int64_t c = task * kPanel;
-        level->pack_panel(chunk_y + c, count, n, std::min(kPanel, n - c), of_panels + c * pairs);
-      } else {
-        const int64_t c = (task - panels) * kTilesTogether * kTile;
-        level->pack_tiles(chunk_x + c, count, k, std::min(kTilesTogether * kTile, k - c), of_tiles + c * pairs);
-      }
-    });
-    const int64_t parts = (tiles + kTilesOfTask - 1) / kTilesOfTask;
-    parallel_for(panels * parts, [&](int64_t task) {
-      const int64_t c = task % panels * kPanel, begin = task / panels * kTilesOfTask;
-      for (int64_t tile = begin; tile < std::min(begin + kTilesOfTask, tiles); ++tile)
-        level->add(of_tiles + tile * kTile * pairs, of_panels + c * pairs, pairs, std::min(kTile, k - tile * kTile),
-                   std::min(kPanel, n - c), row == 0, sums + tile * kTile * n + c, n);
-    });
+  const int64_t tiles = ceil(k, kTile), panels = ceil(n, kPanel);
+  int64_t tiles_each = std::min(tiles, kMostTiles), panels_each = std::min(panels, kMostPanels);
+  while (ceil(tiles, tiles_each) * ceil(panels, panels_each) < kTasksPerThread * thread_count()) {
+    if (tiles_each * kTile >= panels_each * kPanel && tiles_each / 2 >= kLeastTiles)
+      tiles_each = ceil(tiles_each, 2);
+    else if (panels_each / 2 >= kLeastPanels)
+      panels_each = ceil(panels_each, 2);
+    else if (tiles_each / 2 >= kLeastTiles)
+      tiles_each = ceil(tiles_each, 2);
+    else
+      break;
   }
+  const Part part = {from_bits(x.typed_data()), from_bits(y.typed_data()), sums, m, k, n, tiles_each, panels_each};
+  const int64_t across = ceil(panels, panels_each);
+  std::atomic<bool> failed{false};
+  parallel_for(ceil(tiles, tiles_each) * across, [&](int64_t task) {
+    if (!make(part, *level, task / across * tiles_each, task % across * panels_each)) failed = true;
+  });
+  if (failed) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "codegemma: no memory to pack rows in");
   return ffi::Error::Success();
 }
 
