@@ -23,6 +23,9 @@ def test_doctor_as_json_says_why_not(codegemma):
     row = next(row for row in document["operations"] if row["example"] == "float32_m1_n16384_k2048")
     assert row["not"] == {"native": "activations and weights must be bfloat16, got float32 and float32"}
     assert set(document) >= {"versions", "devices", "caches", "native"}
+    dispatch = importlib.import_module("keras_codegemma.kernels.dispatch")
+    assert document["operations_without_examples"] == []
+    assert {row["operation"] for row in document["operations"]} == set(dispatch.OPERATIONS)
 
 
 def test_doctor_says_how_building_failed(codegemma, monkeypatch, tmp_path):

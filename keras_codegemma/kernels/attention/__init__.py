@@ -2,6 +2,7 @@
 
 from keras_codegemma.axes import Array, Float, Int
 from keras_codegemma.kernels.attention import chunked, reference, tpu
+from keras_codegemma.kernels.attention.cases import EXAMPLES
 from keras_codegemma.kernels.dispatch import PLATFORMS, Implementation, Operation, anything, as_reference
 from keras_codegemma.kernels.partition import Partition
 
@@ -21,6 +22,7 @@ OPERATION = Operation(
     Implementation(name="splash", platforms=("tpu",), supports=_tpu_supports, run=tpu.attention),
     Implementation(name="chunked", platforms=PLATFORMS, supports=anything, run=chunked.attention),
     as_reference(_as_query),
+    examples=lambda: {case.name: case.arguments("bfloat16") for case in EXAMPLES},
 )
 
 

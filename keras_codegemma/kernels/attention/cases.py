@@ -1,6 +1,10 @@
 """The shapes of attention that tests, the TPU compiler and the benchmark share."""
 
 from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +21,12 @@ class Case:
     def name(self) -> str:
         """Made from the numbers."""
         return f"b{self.batch}_t{self.time}_n{self.heads}_k{self.kv_heads}_h{self.head_dim}"
+
+    def arguments(self, dtype: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Shapes of the operation's arguments with this dtype, and its options."""
+        query = jax.ShapeDtypeStruct((self.batch, self.time, self.heads, self.head_dim), jnp.dtype(dtype))
+        shared = jax.ShapeDtypeStruct((self.batch, self.time, self.kv_heads, self.head_dim), jnp.dtype(dtype))
+        return (query, shared, shared, jax.ShapeDtypeStruct((self.batch, self.time), jnp.int32)), {}
 
 
 REAL_2B = (
@@ -38,3 +48,5 @@ AWKWARD = (
     Case(batch=2, time=300, heads=6, kv_heads=3, head_dim=24),
 )
 TESTED = (*SMALL, *AWKWARD)
+EXAMPLES = REAL_2B[:1]
+"""A training row of 2B."""

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 
 from keras_codegemma.axes import Array, Float, Int
 from keras_codegemma.kernels.decode_attention import blocks, native, reference, tpu
+from keras_codegemma.kernels.decode_attention.cases import EXAMPLES
 from keras_codegemma.kernels.dispatch import PLATFORMS, Implementation, Operation, anything, as_reference
 from keras_codegemma.kernels.partition import Partition
 
@@ -24,6 +25,7 @@ OPERATION = Operation(
     Implementation(name="native", platforms=("cpu",), supports=native.supports, run=native.decode_attention),
     Implementation(name="blocks", platforms=PLATFORMS, supports=anything, run=blocks.decode_attention),
     as_reference(_as_query),
+    examples=lambda: {case.name: case.arguments("bfloat16") for case in EXAMPLES},
 )
 
 

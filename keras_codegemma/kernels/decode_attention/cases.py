@@ -1,6 +1,10 @@
 """The shapes of decode attention that tests, the TPU compiler and the benchmark share."""
 
 from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +22,12 @@ class Case:
     def name(self) -> str:
         """Made from the numbers."""
         return f"b{self.batch}_t{self.time}_n{self.heads}_k{self.kv_heads}_h{self.head_dim}_s{self.slots}"
+
+    def arguments(self, dtype: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Shapes of the operation's arguments with queries and cache of this dtype, and its options."""
+        query = jax.ShapeDtypeStruct((self.batch, self.time, self.heads, self.head_dim), jnp.dtype(dtype))
+        cache = jax.ShapeDtypeStruct((self.batch, self.slots, self.kv_heads, self.head_dim), jnp.dtype(dtype))
+        return (query, cache, cache, jax.ShapeDtypeStruct((self.batch,), jnp.int32), None, None), {}
 
 
 def _cases(heads: int, kv_heads: int) -> tuple[Case, ...]:
@@ -42,3 +52,5 @@ AWKWARD = (
     Case(batch=1, time=2, heads=2, kv_heads=2, head_dim=8, slots=2),
 )
 TESTED = (*SMALL, *AWKWARD)
+EXAMPLES = REAL_2B[:1]
+"""A token of 2B over a long cache."""

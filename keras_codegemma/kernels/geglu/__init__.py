@@ -35,6 +35,7 @@ BACKWARD = Operation(
     "geglu_backward",
     Implementation(name="xla", platforms=PLATFORMS, supports=anything, run=plain.backward),
     as_reference(reference.backward),
+    examples=lambda: {case.name: case.backward_arguments("bfloat16") for case in EXAMPLES if case.rows > 1},
 )
 PRODUCTS = Operation(
     "geglu_products",
@@ -53,6 +54,7 @@ PRODUCTS_BACKWARD = Operation(
     ),
     Implementation(name="xla", platforms=PLATFORMS, supports=anything, run=plain.products_backward),
     as_reference(reference.products_backward),
+    examples=lambda: {case.name: case.products_backward_arguments("bfloat16") for case in EXAMPLES if case.rows > 1},
 )
 
 

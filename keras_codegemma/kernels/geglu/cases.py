@@ -30,6 +30,16 @@ class Case:
         kernel = jax.ShapeDtypeStruct((self.inputs, self.width), jnp.dtype(dtype))
         return (x, kernel, kernel), {}
 
+    def backward_arguments(self, dtype: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Shapes of the arguments of `geglu`'s gradients, and options."""
+        (gate, up), options = self.arguments(dtype)
+        return (gate, up, gate), options
+
+    def products_backward_arguments(self, dtype: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Shapes of the arguments of `geglu_products`' gradients, and options."""
+        operands, options = self.product_arguments(dtype)
+        return (*operands, self.arguments(dtype)[0][0]), options
+
 
 def _cases(*shapes: tuple[int, int, int]) -> tuple[Case, ...]:
     return tuple(Case(rows=rows, inputs=inputs, width=width) for rows, inputs, width in shapes)

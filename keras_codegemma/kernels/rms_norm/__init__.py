@@ -42,6 +42,7 @@ BACKWARD = Operation(
     Implementation(name="xla", platforms=PLATFORMS, supports=anything, run=plain.backward),
     Implementation(name="pallas", platforms=("tpu",), supports=_tpu_supports_backward, run=tpu.backward),
     as_reference(reference.backward),
+    examples=lambda: {case.name: case.backward_arguments("bfloat16") for case in EXAMPLES if case.rows > 1},
 )
 
 

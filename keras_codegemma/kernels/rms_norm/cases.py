@@ -26,6 +26,11 @@ class Case:
         scale = jax.ShapeDtypeStruct((self.width,), jnp.float32)
         return (rows, rows if self.residual else None, scale), {"epsilon": 1e-6}
 
+    def backward_arguments(self, dtype: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Likewise of the gradients' operation."""
+        (rows, residual, scale), options = self.arguments(dtype)
+        return (rows, scale, residual, rows), options
+
 
 def _cases(*shapes: tuple[int, int]) -> tuple[Case, ...]:
     return tuple(

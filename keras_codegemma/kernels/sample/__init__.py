@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from keras_codegemma.axes import Array, Float, Int
 from keras_codegemma.kernels.dispatch import PLATFORMS, Implementation, Operation, anything, as_reference
 from keras_codegemma.kernels.sample import reference
+from keras_codegemma.kernels.sample.cases import EXAMPLES
 from keras_codegemma.kernels.sample.draw import draw
 from keras_codegemma.kernels.sample.nucleus import draw_candidate, draw_nucleus
 from keras_codegemma.kernels.sample.top import largest
@@ -31,6 +32,7 @@ OPERATION = Operation(
     "sample",
     Implementation(name="xla", platforms=PLATFORMS, supports=anything, run=_sample),
     as_reference(_reference),
+    examples=lambda: {case.name: case.arguments() for case in EXAMPLES},
 )
 
 
