@@ -13,10 +13,11 @@ import jax
 
 _COLLECTIVES = "all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute"
 # The compiler writes a fused collective out several times, with one channel; its own steps of an asynchronous one are
-# no further collectives. Scattered sums are written once each, and those within shard_map all have channel 1.
+# no further collectives. Scattered sums and permutes are written once each, those within shard_map all with channel 1.
 _COLLECTIVE = re.compile(
     rf"%(?P<name>\S+) = (?P<result>\(.*?\)|\S+) (?P<kind>{_COLLECTIVES})(-start)?\(.*channel_id=(?P<channel>\d+)"
 )
+_WRITTEN_ONCE = ("reduce-scatter", "collective-permute")
 _ARRAY = re.compile(r"\b(?P<dtype>[a-z]+\d+(?:e\dm\d\w*)?|pred)\[(?P<dims>[\d,]*)\]")
 _KERNEL = 'custom_call_target="tpu_custom_call"'
 
@@ -79,14 +80,14 @@ def read(compiled: jax.stages.Compiled) -> CompiledStep:
 
 
 def collectives(text: str) -> list[Collective]:
-    """The collectives of a program's text, one for each kind and channel; scattered sums one for each name."""
+    """The collectives of a program's text, one for each kind and channel; those that are written once, by name."""
     found: dict[tuple[str, str], Collective] = {}
     for line in text.splitlines():
         if match := _COLLECTIVE.search(line):
             arrays = [_bytes(array["dtype"], array["dims"]) for array in _ARRAY.finditer(match["result"])]
             # What starts an asynchronous collective returns operand and result.
             size = max(arrays) if "-start(" in match[0] else sum(arrays)
-            key = match["name"] if match["kind"] == "reduce-scatter" else match["channel"]
+            key = match["name"] if match["kind"] in _WRITTEN_ONCE else match["channel"]
             found[match["kind"], key] = Collective(kind=match["kind"], result_bytes=size)
     return list(found.values())
 

@@ -102,7 +102,9 @@ def _rows(mesh: MeshShape, batch_rows: int | None) -> Iterator[int]:
 
 def _simplicity(one: Plan) -> tuple[int, ...]:
     """Smaller is better."""
-    return one.job.batch_rows, is_copied(one.job.config, one.mesh), one.mesh.model, one.mesh.replica or 1
+    mesh = one.mesh
+    moves_more = is_copied(one.job.config, mesh) + one.topology.sums_whole(mesh.width_shards)
+    return one.job.batch_rows, moves_more, mesh.model, mesh.replica or 1
 
 
 def _why_not(

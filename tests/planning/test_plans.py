@@ -90,6 +90,8 @@ def test_the_seven_billion_model_on_a_pod_may_reach_the_published_utilisation():
     assert step.utilisation >= 0.55
     assert step.bound_by == "products"
     assert found.best.mesh == MeshShape(replica=4, fsdp=64)
+    small = recommend(Job.of("pretrain", CODE_GEMMA_2B, batch_rows=1), Topology.of("v5e:4x4")).best
+    assert (small.mesh, small.job.batch_rows) == (MeshShape(replica=2, fsdp=8), 16)
 
 
 @pytest.mark.parametrize("kind", ["pretrain", "finetune", "lora", "serve"])
