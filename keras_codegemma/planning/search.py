@@ -129,7 +129,7 @@ def _what_would(job: Job, topology: Topology, *, batch_rows: int | None, mesh: M
         found.append(f"the mesh {other.mesh}")
     if batch_rows is not None and (other := _first(job, topology, None)) is not None:
         found.append(f"{other.job.batch_rows} rows on {other.mesh}")
-    found += [name for name, lighter in _lighter(job) if _first(lighter, topology, batch_rows) is not None][:3]
+    found += [name for name, lighter in _lighter(job) if _first(lighter, topology, batch_rows, mesh) is not None][:3]
     for larger in topology.larger():
         if _first(job, larger, batch_rows) is not None:
             found.append(larger.name)
@@ -151,10 +151,10 @@ def _lighter(job: Job) -> Iterator[tuple[str, Job]]:
         length //= 2
 
 
-def _first(job: Job, topology: Topology, batch_rows: int | None) -> Plan | None:
-    for mesh in meshes(job, topology):
-        for rows in _rows(mesh, batch_rows):
-            if (one := plan(job.with_rows(rows), topology, mesh)).fits:
+def _first(job: Job, topology: Topology, batch_rows: int | None, mesh: MeshShape | None = None) -> Plan | None:
+    for chosen in meshes(job, topology) if mesh is None else [mesh]:
+        for rows in _rows(chosen, batch_rows):
+            if (one := plan(job.with_rows(rows), topology, chosen)).fits:
                 return one
     return None
 

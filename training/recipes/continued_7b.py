@@ -16,5 +16,5 @@ def recipe() -> TrainingRecipe:
         model=replace(base.model, preset="code_gemma_7b_en"),
         data=replace(base.data, batch_size=256),
         optimizer=replace(base.optimizer, peak_rate=5e-5),
-        mesh=MeshSettings(fsdp=128),
+        mesh=MeshSettings(replica=2, fsdp=64),  # as `codegemma plan` says for v5e:8x16
     )

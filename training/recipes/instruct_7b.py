@@ -16,5 +16,5 @@ def recipe() -> TrainingRecipe:
         data=DataSettings(batch_size=64, sequence_length=2048, held_out_rows=64),
         optimizer=OptimizerSettings(peak_rate=1e-5, warmup_steps=100, weight_decay=0.0),
         keep=KeepSettings(log_every=10, save_every=200, validate_every=200),
-        mesh=MeshSettings(fsdp=16),
+        mesh=MeshSettings(fsdp=8, model=2),  # as `codegemma plan` says for v5e:4x4
     )
