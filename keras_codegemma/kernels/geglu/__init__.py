@@ -78,7 +78,11 @@ def geglu(
             f"Gate and up must have one shape and dtype; got {gate.shape} {gate.dtype} and {up.shape} {up.dtype}. "
             "Project both from the same rows."
         )
-    return _geglu(gate, up, implementation)
+    # Without axes of one element, such as a decode step's time: XLA's CPU compiler lays them out anew, with a copy of
+    # each half, before the choice of a version.
+    long = [size for size in gate.shape[:-1] if size != 1]
+    product: Array = _geglu(*(half.reshape(*long, half.shape[-1]) for half in (gate, up)), implementation)
+    return product.reshape(gate.shape)
 
 
 def geglu_products(

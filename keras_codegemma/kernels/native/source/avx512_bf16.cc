@@ -219,7 +219,7 @@ INLINE void tile(const Tables& t, const Weights& w, const Scales& scales, const 
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) sums[r][m] = lanes[r * kStride + m];
   // To prefetch: what comes so many bytes later in each row, and behind k1 in the rows of the next tiles. The
-  // processor's own prefetching ends at each page.
+  // processor's own prefetching ends at each page. Each weight is read once: it need not put activations out of a cache.
   constexpr int64_t kAhead = F != kBfloat16 ? 4096 : M > 2 ? 2048 : 8192;
   const int64_t length = (k1 - k0) * kBits / 8;
   const uint8_t* ahead = rows + k0 * kBits / 8 + kAhead / length * R * row_bytes;
@@ -231,7 +231,7 @@ INLINE void tile(const Tables& t, const Weights& w, const Scales& scales, const 
       for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
         for (int64_t i = 0; i < kUnitBytes; i += 64)
-          _mm_prefetch(reinterpret_cast<const char*>(ahead) + r * row_bytes + place + i, _MM_HINT_T0);
+          _mm_prefetch(reinterpret_cast<const char*>(ahead) + r * row_bytes + place + i, _MM_HINT_NTA);
       place += kUnitBytes;
       if (place >= length) {
         place -= length;
@@ -280,8 +280,9 @@ template <Format F, int M>
 __attribute__((noinline)) static void few_rows(const Tables& t, const Weights& w, const void* packed, int64_t m0,
                                                int64_t n0, int64_t n1, void* out, bool out_is_bfloat16,
                                                int64_t out_stride, void* scratch) {
-  // Rows of weights read side by side: the fewer, the faster they come, but one alone waits for its sums.
-  constexpr int R = F == kBfloat16 && M == 1 ? 1 : 2;
+  // Rows of weights read side by side: the fewer, the faster they come, but the more steps there are from a weight to its
+  // sum, the longer one alone waits for its own.
+  constexpr int R = M > 1 ? 2 : F == kBfloat16 ? 1 : F == kInt8 ? 2 : 4;
   // Inputs taken at a time, so that several rows of activations stay in the first-level cache.
   const int64_t block = M <= 2 ? w.k : F == kInt8 ? 1024 : 2048;
   const Rows x(packed, m0, w.k);
