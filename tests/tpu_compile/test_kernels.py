@@ -1,5 +1,7 @@
 """Every TPU kernel at the real 2B and 7B shapes, compiled for v5e and v6e by the real compiler."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ from keras_codegemma.kernels.decode_attention import tpu as decode_tpu
 from keras_codegemma.kernels.linear_cross_entropy import cases as loss_cases
 from keras_codegemma.kernels.linear_cross_entropy import linear_cross_entropy
 from keras_codegemma.kernels.linear_cross_entropy import tpu as loss_tpu
+from keras_codegemma.kernels.partition import Partition, Storage
 from tests.tpu_compile.topology import TOPOLOGIES, compile_for_one_chip, devices, fits
 
 pytestmark = [pytest.mark.libtpu, pytest.mark.parametrize("topology", TOPOLOGIES)]
@@ -133,3 +136,29 @@ def test_the_loss_kernel_needs_about_its_stated_vmem(topology, case, monkeypatch
         monkeypatch.setattr(module, "VMEM_LIMIT_BYTES", limit)
         jax.clear_caches()
         assert fits(statistics, loss_operands(case), topology=topology, vmem_bytes=limit) is expected
+
+
+def test_the_loss_compiles_inside_shard_map_with_a_table_in_parts(topology):
+    """Rows over two devices that store half the width each, the vocabulary over four: what training of 2B does."""
+    mesh = jax.sharding.Mesh(np.asarray(devices(topology), dtype=object).reshape(1, 2, 4), ("replica", "fsdp", "model"))
+    partition = Partition(mesh=mesh, batch=("replica", "fsdp"), model="model")
+    storage = Storage(partition=partition, axes=("model", "fsdp"))
+    case = loss_cases.REAL_2B[0]
+    hidden, table, labels = bf16(2, 1024, case.width), bf16(case.vocabulary, case.width), int32(2, 1024)
+
+    def mean(hidden, table, labels):
+        return linear_cross_entropy(hidden, table, labels, z_loss=1e-4, storage=storage)[0].mean()
+
+    rows = partition.sharding("fsdp")
+    placed = [
+        jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
+        for x, where in ((hidden, rows), (table, storage.stored), (labels, rows))
+    ]
+    gradients = jax.jit(jax.grad(mean, argnums=(0, 1)), out_shardings=(rows, storage.stored))
+    compiled = gradients.lower(*placed).compile()
+    text = compiled.as_text() or ""
+    assert 'custom_call_target="tpu_custom_call"' in text
+    # A quarter of the table is gathered and its gradient comes back in eighths: these two, and blocks of logits.
+    assert re.search(r"bf16\[64000,2048\][^\n]* all-gather", text)
+    assert re.search(r"reduce-scatter", text)
+    assert compiled.memory_analysis().temp_size_in_bytes < 0.6e9
