@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from keras_codegemma import __version__
+from keras_codegemma import __version__, heap
 from keras_codegemma.cli.runtime import prepare_process
 from keras_codegemma.cli.terminal import discard_output
 
@@ -99,4 +99,6 @@ def app() -> None:
 def main() -> None:
     """The console script."""
     prepare_process()
+    if sys.argv[1:2] == ["finetune"]:  # it trains for minutes; a process that goes on afterwards would stay large
+        heap.keep_freed_memory()
     app.main(prog_name="codegemma")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_codegemma import heap
 from keras_codegemma.cli.options import DEFAULT_PRESET, check_preset, debug_option, json_option, load_model, wrong_use
 from keras_codegemma.cli.terminal import print_json, progress
 
@@ -100,7 +99,6 @@ def command(
     _check_target(to)
     with wrong_use(ValueError):
         found, settings = _read(repository, held_out_rate, seed, how)
-    heap.keep_freed_memory()
     lm = load_model(preset, dtype)
     with progress("Preparing") as told:
         from keras_codegemma import finetuning
