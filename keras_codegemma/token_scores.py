@@ -104,13 +104,20 @@ class CrossEntropy(keras.losses.Loss):
 
 
 class _TokenMean(keras.metrics.Mean):
-    """A mean over predicted tokens, each by its weight."""
+    """A mean over predicted tokens, each by its weight.
 
-    def __init__(self, part: str, name: str | None, default_name: str, dtype: Any):
+    Args:
+        part: "all" tokens, or those of infilled "middle"s alone.
+        name: the kind's own by default, with "middle_" in front where it is of middles.
+    """
+
+    kind: str
+
+    def __init__(self, part: str = "all", name: str | None = None, dtype: Any = None):
         if part not in PARTS:
             raise ValueError(f"A part must be one of {PARTS}; got {part!r}. Choose one of these.")
         prefix = "" if part == "all" else f"{part}_"
-        super().__init__(name=name or prefix + default_name, dtype=dtype)
+        super().__init__(name=name or prefix + self.kind, dtype=dtype)
         self.part = part
 
     def update_state(self, y_true, y_pred, sample_weight=None):
@@ -130,15 +137,9 @@ class _TokenMean(keras.metrics.Mean):
 
 @keras.saving.register_keras_serializable(package="keras_codegemma")
 class Accuracy(_TokenMean):
-    """The share of tokens whose likeliest id is the right one.
+    """The share of tokens whose likeliest id is the right one; `part`, "all" or "middle", says of which."""
 
-    Args:
-        part: "all" tokens, or those of infilled "middle"s alone.
-        name: "accuracy" or "middle_accuracy" by default.
-    """
-
-    def __init__(self, part: str = "all", name: str | None = None, dtype=None):
-        super().__init__(part, name, "accuracy", dtype)
+    kind = "accuracy"
 
     def _values(self, y_true, scores):
         return (jnp.asarray(y_true) == scores.likeliest.astype(jnp.int32)).astype(jnp.float32)
@@ -146,15 +147,9 @@ class Accuracy(_TokenMean):
 
 @keras.saving.register_keras_serializable(package="keras_codegemma")
 class NatsPerToken(_TokenMean):
-    """Cross-entropy per token in nats, weighted: what `-lm.score(text).mean()` gives.
+    """Cross-entropy per token in nats, weighted: what `-lm.score(text).mean()` gives; `part` says of which tokens."""
 
-    Args:
-        part: "all" tokens, or those of infilled "middle"s alone.
-        name: "nats_per_token" or "middle_nats_per_token" by default.
-    """
-
-    def __init__(self, part: str = "all", name: str | None = None, dtype=None):
-        super().__init__(part, name, "nats_per_token", dtype)
+    kind = "nats_per_token"
 
     def _values(self, y_true, scores):
         return scores.nats
