@@ -11,6 +11,7 @@ from keras_codegemma.axes import Array, Float, Int
 from keras_codegemma.kernels import linear_cross_entropy
 from keras_codegemma.kernels.partition import Storage
 from keras_codegemma.kernels.quantized_matmul import QuantizedWeight, dequantize, quantized_matmul
+from keras_codegemma.kernels.xla_cpu import as_bits, from_bits
 from keras_codegemma.layers.projection import add_quantized_weights, logits_product, quantization_for
 from keras_codegemma.quantization import Quantization, split_policy_name
 
@@ -39,8 +40,7 @@ def _rows_as_bits(table: Float[Array, "V D"], token_ids: Int[Array, "B T"]) -> F
         return _plain_rows(table, token_ids)
     # The barrier keeps the compiler from making the integers of the whole table before a loop over steps.
     table, token_ids = jax.lax.optimization_barrier((table, token_ids))
-    bits = jnp.take(jax.lax.bitcast_convert_type(table, jnp.uint16), token_ids, axis=0)
-    return jax.lax.bitcast_convert_type(bits, table.dtype)
+    return from_bits(jnp.take(as_bits(table), token_ids, axis=0), table.dtype)
 
 
 def _rows_forward(table: Array, token_ids: Array) -> tuple[Array, tuple[Array, Array]]:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from keras_codegemma.axes import Array, Float, Int
+from keras_codegemma.kernels import xla_cpu
 from keras_codegemma.kernels.linear_cross_entropy.reference import Statistics, Table
 from keras_codegemma.kernels.quantized_matmul import QuantizedWeight, dequantize
 from keras_codegemma.kernels.weight_gradient import weight_gradient
@@ -83,9 +84,7 @@ def forward(
         block_highest = logits.max(-1)
         new_highest = jnp.maximum(highest, block_highest)
         total = total * jnp.exp(highest - new_highest) + jnp.exp(logits - new_highest[:, None]).sum(-1)
-        # As argmax, which XLA's CPU compiler does one number at a time.
-        at_highest = jnp.where(logits == block_highest[:, None], jnp.arange(block, dtype=jnp.int32), block).min(-1)
-        best = jnp.where(block_highest > highest, first + at_highest, best)
+        best = jnp.where(block_highest > highest, first + xla_cpu.first_true(logits == block_highest[:, None]), best)
         return (new_highest, total, of_label + _at_label(logits, labels, first), best), None
 
     blocks = jnp.arange(padded.shape[0] // block, dtype=jnp.int32)
@@ -131,12 +130,12 @@ def backward(
         hidden_sum += jnp.einsum("mv,vd->md", of_logits, block_rows, preferred_element_type=jnp.float32)
         if not of_table:
             return hidden_sum, None
-        added = weight_gradient("mv,md->vd", of_logits, hidden)
-        return hidden_sum, _bits(added.astype(hidden.dtype), as_bits)
+        added = weight_gradient("mv,md->vd", of_logits, hidden).astype(hidden.dtype)
+        return hidden_sum, xla_cpu.as_bits(added) if as_bits else added
 
     blocks = jnp.arange(padded.shape[0] // block, dtype=jnp.int32)
     of_hidden, by_block = jax.lax.scan(add_block, jnp.zeros(hidden.shape, jnp.float32), blocks)
-    whole = None if by_block is None else _floats(by_block.reshape(padded.shape)[:rows], hidden.dtype)
+    whole = None if by_block is None else xla_cpu.from_bits(by_block.reshape(padded.shape)[:rows], hidden.dtype)
     return of_hidden.astype(hidden.dtype), whole
 
 
@@ -187,19 +186,11 @@ def _filled_up(table: Table, block: int) -> Table:
 
 def _block_rows(table: Table, index: Int[Array, ""], block: int, dtype: Any, as_bits: bool) -> Float[Array, "block D"]:
     def rows_of(x: Array) -> Array:
-        return _floats(jax.lax.dynamic_slice_in_dim(_bits(x, as_bits), index * block, block, axis=0), x.dtype)
+        rows = jax.lax.dynamic_slice_in_dim(xla_cpu.as_bits(x) if as_bits else x, index * block, block, axis=0)
+        return xla_cpu.from_bits(rows, x.dtype)
 
     rows = jax.tree.map(rows_of, table)
     return dequantize(rows).astype(dtype) if isinstance(rows, QuantizedWeight) else rows
-
-
-def _bits(x: Array, as_bits: bool) -> Array:
-    return jax.lax.bitcast_convert_type(x, jnp.uint16) if as_bits and x.dtype == jnp.bfloat16 else x
-
-
-def _floats(x: Array, dtype: Any) -> Array:
-    """Undoes `_bits`."""
-    return x if x.dtype == dtype else jax.lax.bitcast_convert_type(x, dtype)
 
 
 def _block_logits(
