@@ -9,6 +9,7 @@
 #include <cstring>
 #include <vector>
 
+#include "errors.h"
 #include "kernels.h"
 #include "levels.h"
 #include "memory.h"
@@ -21,8 +22,6 @@ namespace codegemma {
 namespace {
 
 constexpr int64_t kTileRows = 32;  // queries that one task takes: their sums stay in the first-level cache's reach
-
-ffi::Error bad(const char* message) { return ffi::Error::InvalidArgument(std::string("codegemma: ") + message); }
 
 float widen(uint16_t half) {
   const uint32_t bits = static_cast<uint32_t>(half) << 16;

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "errors.h"
 #include "kernels.h"
 #include "levels.h"
 #include "memory.h"
@@ -39,8 +40,6 @@ struct Call {
   size_t row_bytes;
   std::vector<Product> products;
 };
-
-ffi::Error bad(const std::string& message) { return ffi::Error::InvalidArgument("codegemma: " + message); }
 
 bool is_bfloat16(const ffi::AnyBuffer& buffer) { return buffer.element_type() == ffi::DataType::BF16; }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <string>
 
+#include "errors.h"
 #include "kernels.h"
 #include "levels.h"
 #include "pool.h"
@@ -15,8 +16,6 @@ namespace codegemma {
 namespace {
 
 constexpr int64_t kChunk = 4096;  // elements that a thread takes at once
-
-ffi::Error bad(const char* message) { return ffi::Error::InvalidArgument(std::string("codegemma: ") + message); }
 
 ffi::Error gated(ffi::AnyBuffer gate, ffi::AnyBuffer up, ffi::Result<ffi::AnyBuffer> out) {
   const ffi::DataType type = gate.element_type();

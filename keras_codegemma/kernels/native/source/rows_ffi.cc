@@ -8,6 +8,7 @@
 #include <atomic>
 #include <string>
 
+#include "errors.h"
 #include "levels.h"
 #include "memory.h"
 #include "pool.h"
@@ -25,8 +26,6 @@ constexpr int64_t kMostTiles = 64;      // of a task: 384 KiB packed, which stay
 constexpr int64_t kMostPanels = 8;      // of a task
 constexpr int64_t kLeastTiles = 16, kLeastPanels = 2;  // fewer, and packing takes its time
 constexpr int64_t kTasksPerThread = 4;
-
-ffi::Error bad(const char* message) { return ffi::Error::InvalidArgument(std::string("codegemma: ") + message); }
 
 const RowProduct* available() {
 #if defined(__x86_64__)
