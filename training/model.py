@@ -49,15 +49,6 @@ def _beginning(value: jax.Array) -> jax.Array:
     return value.reshape(-1)[:64]
 
 
-def training_flops_per_token(config: kcg.CodeGemmaConfig, length: int) -> float:
-    """Of products forward and backward: 6 a weight, and 6 a head width and position attended to, half of them causal.
-
-    The embedding counts once, for the output; looking up ids multiplies nothing.
-    """
-    attended = config.num_layers * config.num_query_heads * config.head_dim * length
-    return 6.0 * config.parameter_count + 6.0 * attended
-
-
 def _fresh(settings: ModelSettings) -> kcg.CodeGemmaCausalLM:
     shape = settings.shape
     assert shape is not None

@@ -8,13 +8,14 @@ import keras
 
 import keras_codegemma as kcg
 from keras_codegemma import token_scores
+from keras_codegemma.planning.work import training_flops_per_token
 from training.callbacks import Counting, Interval, Progress
 from training.checkpoint import Checkpoints, check_room, state_bytes
 from training.config import TrainingRecipe
 from training.data import TrainingData, open_data
 from training.event_files import EventFile
 from training.log import Log, read
-from training.model import frozen_fingerprint, make_model, training_flops_per_token
+from training.model import frozen_fingerprint, make_model
 from training.optimizer import make_optimizer, make_schedule
 from training.plot import write_curve
 from training.run_folder import RunFolder, kept_the_same

@@ -14,6 +14,7 @@ Model FLOPs leave out what is computed twice: 6 and 6, or 4 and 6 with adapters 
 
 from dataclasses import dataclass
 
+from keras_codegemma.config import CodeGemmaConfig
 from keras_codegemma.planning.job import Job
 from keras_codegemma.planning.parts import PRODUCT_BYTES, adapter_parts, parts
 from keras_codegemma.sharding import MeshShape
@@ -37,6 +38,20 @@ class Work:
     chip_flops: float
     chip_bytes: float
     tokens: int
+
+
+def training_flops_per_token(config: CodeGemmaConfig, length: int, *, trains_all: bool = True) -> int:
+    """Model FLOPs: of products forward and backward, nothing computed twice, half of all positions attended to.
+
+    The embedding counts once, for the output; looking up ids multiplies nothing.
+
+    Args:
+        config: of the model.
+        length: tokens of a row.
+        trains_all: false where adapters alone are trained.
+    """
+    heads = config.num_layers * config.num_query_heads * config.head_dim * length
+    return (6 if trains_all else 4) * config.parameter_count + 6 * heads
 
 
 def training_work(job: Job, mesh: MeshShape) -> Work:
@@ -65,7 +80,7 @@ def training_work(job: Job, mesh: MeshShape) -> Work:
         + passes * local * _activation_bytes(job, mesh)
         + _OPTIMIZER_BYTES[job.optimizer] * trained
     )
-    model_flops = tokens * (once * config.parameter_count + 6 * heads)
+    model_flops = tokens * training_flops_per_token(config, job.length, trains_all=job.trains_all)
     return Work(model_flops=model_flops, chip_flops=chip_flops, chip_bytes=moved, tokens=tokens)
 
 

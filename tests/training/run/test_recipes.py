@@ -7,12 +7,12 @@ import pytest
 
 import keras_codegemma as kcg
 from keras_codegemma.distribution import MeshShape
+from keras_codegemma.planning.work import training_flops_per_token
 from tests.training.run.made_run import small_recipe
 from training import recipes
 from training.config import DataSettings, KeepSettings, ModelSettings, OptimizerSettings, TrainingRecipe
 from training.data import open_data
 from training.log import read
-from training.model import training_flops_per_token
 from training.optimizer import make_optimizer, make_schedule
 from training.run import train
 from training.settings import as_json, with_settings
