@@ -121,7 +121,7 @@ def parts(pieces: Iterable[Piece]) -> list[Part | None]:
 
 
 def read_files(parts: Iterable[Part | None]) -> tuple[tuple[str, str], ...]:
-    """(path, text) of every file of an example, with middles put back to where they were.
+    """(path, text) of every file of an example, with middles put back; the path is empty where none is written.
 
     Args:
         parts: of a whole example as `parts` gives them, or as decoded from ids: text, sentinels, and None for `<bos>`

@@ -35,6 +35,8 @@ class InfillSettings:
             file is a target, as in the report's figure 2. No share is published.
         span_weights: which spans become middles.
         max_lines: the most lines of a span of the kind `lines`.
+        path_rate: chance that an infilled file, alone in its example, has its path line, which prompts of one file
+            rarely have. Files of an example of several always have it, and so have files that are left whole.
 
     Raises:
         ValueError: a rate outside [0, 1], or `max_lines` below 1.
@@ -45,9 +47,10 @@ class InfillSettings:
     context_rate: float = 0.5
     span_weights: spans.SpanWeights = field(default_factory=spans.SpanWeights)
     max_lines: int = 16
+    path_rate: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("fim_rate", "spm_rate", "context_rate"):
+        for name in ("fim_rate", "spm_rate", "context_rate", "path_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1]; got {getattr(self, name)}. Give a chance such as 0.5.")
         if self.max_lines < 1:
@@ -101,12 +104,24 @@ def transform(
             turn = turns.layouts + sum(file.layout is not None for file in files)
             is_spm = _is_turn(turn, rate=settings.spm_rate, key=f"{repository}/layout")
             rng = _rng(fragment, seed=seed, epoch=epoch, use="span")
-            files.append(_target(fragment, settings=settings, rng=rng, is_spm=is_spm, middle_nodes=middle_nodes))
+            has_path = len(fragments) > 1 or (
+                _rng(fragment, seed=seed, epoch=epoch, use="path").random() < settings.path_rate
+            )
+            files.append(
+                _target(
+                    fragment,
+                    settings=settings,
+                    rng=rng,
+                    is_spm=is_spm,
+                    has_path=has_path,
+                    middle_nodes=middle_nodes,
+                )
+            )
     return Example(files=tuple(files), shape="context" if is_context else "files")
 
 
 def undo(example: Example) -> tuple[tuple[str, str], ...]:
-    """(path, text) of every fragment, read from the pieces alone."""
+    """(path, text) of every fragment, read from the pieces alone; the path is empty where none is written."""
     return read_files(parts(example.pieces()))
 
 
@@ -147,7 +162,13 @@ def _rng(fragment: Fragment, *, seed: int, epoch: int, use: str) -> Random:
 
 
 def _target(
-    fragment: Fragment, *, settings: InfillSettings, rng: Random, is_spm: bool, middle_nodes: MiddleNodes | None
+    fragment: Fragment,
+    *,
+    settings: InfillSettings,
+    rng: Random,
+    is_spm: bool,
+    has_path: bool,
+    middle_nodes: MiddleNodes | None,
 ) -> WrittenFile:
     is_infilled = rng.random() < settings.fim_rate  # `may_be_infilled` draws it too
     layout = "spm" if is_spm else "psm"
@@ -162,7 +183,9 @@ def _target(
         max_lines=settings.max_lines,
     )
     prefix, middle, suffix = text[: span.start], text[span.start : span.end], text[span.end :]
-    written = fim.format(prefix, suffix, layout=layout, middle=middle, path=fragment.document.path)
+    written = fim.format(
+        prefix, suffix, layout=layout, middle=middle, path=fragment.document.path if has_path else None
+    )
     return WrittenFile(fragment=fragment, role="target", layout=layout, span_kind=span.kind, pieces=_as_pieces(written))
 
 

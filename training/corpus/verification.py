@@ -100,8 +100,8 @@ def _difference(document: Document, fragments: list[tuple[int, int, str, str]]) 
     """What is wrong with the fragments of a document; empty if nothing is."""
     if not fragments:
         return "is missing"
-    if any(name != document.path for _, _, name, _ in fragments):
-        return f"has another path, {fragments[0][2]!r}"
+    if others := {name for _, _, name, _ in fragments} - {"", document.path}:  # "" where no path was written
+        return f"has another path, {others.pop()!r}"
     text, at = "".join(text for *_, text in fragments), 0
     for start, end, *_ in fragments:
         if start != at:

@@ -13,7 +13,7 @@ PLAIN = CorpusRecipe(name="plain")
 
 
 def test_every_file_of_the_folder_is_a_recipe_of_its_name():
-    assert recipes.names(CorpusRecipe) == ["many_languages", "own_repositories", "pypi_python"]
+    assert recipes.names(CorpusRecipe) == ["many_languages", "own_repositories", "pypi_python", "tiny_python"]
     assert [recipes.find(name, CorpusRecipe).name for name in recipes.names(CorpusRecipe)] == recipes.names(
         CorpusRecipe
     )
@@ -98,7 +98,7 @@ def test_settings_that_cannot_be_are_refused(setting, message):
 
 
 def test_an_unknown_recipe_is_refused_with_the_names_there_are():
-    with pytest.raises(ValueError, match="A recipe is one of many_languages, own_repositories, pypi_python; got 'all'"):
+    with pytest.raises(ValueError, match="A recipe is one of many_languages, own_repositories, pypi_python, tiny_python; got 'all'"):
         recipes.find("all", CorpusRecipe)
 
 
