@@ -1,7 +1,8 @@
 """What the tiny preset was trained on: Python alone, with more short functions and more single lines to fill in.
 
 A model of a few million parameters learns little but what it sees most. So there is no prose, fewer frameworks and more
-libraries of small functions than in `pypi_python`; half of the middles are lines, and a middle's token counts three times.
+libraries of small functions than in `pypi_python`; two middles of five are lines, and a middle's token counts three
+times.
 """
 
 from training.corpus.filters import FilterSettings

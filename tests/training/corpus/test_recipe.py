@@ -98,7 +98,8 @@ def test_settings_that_cannot_be_are_refused(setting, message):
 
 
 def test_an_unknown_recipe_is_refused_with_the_names_there_are():
-    with pytest.raises(ValueError, match="A recipe is one of many_languages, own_repositories, pypi_python, tiny_python; got 'all'"):
+    names = "many_languages, own_repositories, pypi_python, tiny_python"
+    with pytest.raises(ValueError, match=f"A recipe is one of {names}; got 'all'"):
         recipes.find("all", CorpusRecipe)
 
 
