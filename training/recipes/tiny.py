@@ -1,4 +1,4 @@
-"""A model of 6.6 million parameters from nothing, on the corpus of `pypi_python` in rows of 512."""
+"""A model of 6.6 million parameters from nothing, on the corpus of `tiny_python`."""
 
 from keras_codegemma.config import CodeGemmaConfig
 from training.config import DataSettings, KeepSettings, ModelSettings, OptimizerSettings, TrainingRecipe
@@ -18,8 +18,8 @@ def recipe() -> TrainingRecipe:
     )
     return TrainingRecipe(
         name="tiny",
-        steps=12_000,
-        model=ModelSettings(preset="code_gemma_tiny", shape=shape),
+        steps=4200,
+        model=ModelSettings(preset="code_gemma_tiny", shape=shape, dtype="mixed_bfloat16"),
         data=DataSettings(batch_size=16, held_out_rows=256),
         optimizer=OptimizerSettings(name="muon", peak_rate=4e-3, warmup_steps=200, final_rate=0.05),
         keep=KeepSettings(log_every=20, save_every=200, validate_every=500),

@@ -32,7 +32,8 @@ def chats(tmp_path):
 
 
 def test_the_recipes_are_those_of_the_readme():
-    assert NAMES == ["continued_2b", "continued_7b", "full_repository", "instruct_7b", "lora_repository", "tiny"]
+    names = ["continued_2b", "continued_7b", "full_repository", "instruct_7b", "lora_repository", "tiny", "tiny_finish"]
+    assert names == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
