@@ -53,6 +53,11 @@ class ExampleBatches(keras.utils.PyDataset):
         self._epoch = 0
         self._order = self._new_order()
 
+    @property
+    def rows(self) -> int:
+        """Examples of an epoch."""
+        return len(self._examples)
+
     def __len__(self) -> int:
         return math.ceil(len(self._examples) / self._batch_size)
 

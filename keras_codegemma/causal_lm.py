@@ -19,7 +19,7 @@ from keras_codegemma.preprocessor import CodeGemmaCausalLMPreprocessor
 from keras_codegemma.scoring import Scorer
 from keras_codegemma.stopping import StopAt
 from keras_codegemma.tokenizer import CodeGemmaTokenizer
-from keras_codegemma.trainer import LABELS, CausalLMTrainer
+from keras_codegemma.trainer import LABELS, LOSS_FACTOR, CausalLMTrainer
 
 
 @keras.saving.register_keras_serializable(package="keras_codegemma")
@@ -53,6 +53,8 @@ class CodeGemmaCausalLM(CausalLMTrainer):
 
     def call(self, inputs, training=None, mask=None):
         """Logits [B, T, V]; of features with labels, as training steps pass them past __call__, token scores."""
+        if isinstance(inputs, dict):
+            inputs = {name: value for name, value in inputs.items() if name != LOSS_FACTOR}
         if not isinstance(inputs, dict) or LABELS not in inputs:
             return super().call(with_optional_inputs(inputs), training=training, mask=mask)
         rows, partition = inputs["token_ids"].shape[0], self.backbone.partition

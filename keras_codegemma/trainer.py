@@ -6,9 +6,11 @@ are token scores (`token_scores.py`) instead of logits, unless the loss or a met
 
 from typing import Any
 
+import jax
 import keras
 
-from keras_codegemma import batches, token_scores
+from keras_codegemma import batches, distribution, token_scores
+from keras_codegemma.distribution.rows import LOSS_FACTOR, ArrayBatches, FilledBatches, agree_on_rows
 
 LABELS = "labels"
 """The entry of the features that asks a model for token scores."""
@@ -105,6 +107,12 @@ class CausalLMTrainer(keras.Model):
             optimizer_variables=optimizer_variables,
         )
 
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Keras's loss; where rows were filled up, of the real ones alone."""
+        if isinstance(x, dict) and LOSS_FACTOR in x:
+            sample_weight = sample_weight * x[LOSS_FACTOR][:, None]
+        return super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+
     def fit(
         self,
         x=None,
@@ -124,7 +132,9 @@ class CausalLMTrainer(keras.Model):
 
         Args:
             x: a list of texts, (prefix, suffix, middle) triples or chats; a dict of arrays; or a generator, tf.data,
-                Grain or other iterable of examples, of lists of them, or of batches of arrays.
+                Grain or other iterable of examples, of lists of them, or of batches of arrays. With several processes,
+                each passes its own rows: of lists and arrays any number, with the same `batch_size`; batches of a
+                stream must have as many rows on each and divide over the mesh.
             y: labels int32 [B, T], for arrays.
             shuffle: whether lists and arrays come in a new order each epoch; streams keep their own.
             sample_weight: a number per example, for lists of examples; [B, T], for arrays.
@@ -135,8 +145,8 @@ class CausalLMTrainer(keras.Model):
             validation_data = self._validation(validation_data, batch_size)
         if ready and validation_split:
             raise ValueError(
-                f"validation_split works on arrays only; got {validation_split} with examples. "
-                "Split the list and pass validation_data."
+                f"validation_split works on arrays of a job's only process; got {validation_split} with examples or "
+                "several processes. Split the data and pass validation_data."
             )
         arrays = {} if ready else {"y": y, "batch_size": batch_size, "sample_weight": sample_weight}
         return super().fit(
@@ -162,9 +172,18 @@ class CausalLMTrainer(keras.Model):
         return super().evaluate(x=data, verbose=verbose, **arrays, **options)
 
     def _batches(self, x, y, sample_weight, *, batch_size, shuffle):
-        return batches.to_batches(
+        data, ready = batches.to_batches(
             x, y, sample_weight, preprocess=self.preprocessor, batch_size=batch_size, shuffle=shuffle
         )
+        parallel = distribution.active()
+        if parallel is None or jax.process_count() == 1:
+            return data, ready
+        size = batch_size or batches.DEFAULT_BATCH_SIZE
+        if not ready and not isinstance(data, keras.utils.PyDataset) and not batches.is_stream(data):
+            data = ArrayBatches((data, y, sample_weight), batch_size=size, shuffle=shuffle)
+        if not isinstance(data, ArrayBatches | batches.ExampleBatches):
+            return data, ready
+        return FilledBatches(data, agree_on_rows(parallel, rows=data.rows, batch_size=size)), True
 
     def _validation(self, data, batch_size):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data) if isinstance(data, tuple) else (data, None, None)

@@ -10,6 +10,7 @@
 | see how each weight is split | `sharding/rules.py` |
 | see what Keras is told | `parallel.py` |
 | see how a mesh is chosen | `choice.py`, `planning/` |
+| see how batches of several processes are filled up | `rows.py` |
 | see how several processes start, agree and end | `hosts.py`, `watch.py`, `together.py` |
 """
 

@@ -102,14 +102,15 @@ class CodeGemmaParallel(keras.distribution.ModelParallel):
             data_shape: of an array as this process has it.
 
         Raises:
-            ValueError: rows that do not divide, of several processes.
+            ValueError: rows that do not divide, of several processes: a stream's, as other rows are filled up
+                (`rows.py`).
         """
         if jax.process_count() == 1:
             return keras.distribution.TensorLayout([None] * len(data_shape), self.device_mesh)
         _, groups = self.row_group
         if data_shape and data_shape[0] * groups % self.shape.row_shards:
             raise ValueError(
-                f"With several processes each batch must divide over the mesh: {data_shape[0]} rows on each of "
+                f"With several processes a stream's batches must divide over the mesh: {data_shape[0]} rows on each of "
                 f"{groups} do not divide by {self.shape.row_shards} ({self.shape}). Pass a multiple of "
                 f"{self.shape.row_shards // groups} rows on each, with empty ones of weight 0 if need be."
             )

@@ -2,7 +2,8 @@
 
     python tests/distribution/hosts_program.py train [ADDRESS COUNT INDEX [FOLDER]]
 
-Writes one line of JSON with the losses. Modes: `train`; `hang`: process 1 kills itself in the second step; `fail`:
+Writes one line of JSON with the losses. Modes: `train`; `uneven`: processes have other numbers of rows, which do not
+divide over the mesh; `hang`: process 1 kills itself in the second step; `fail`:
 process 1 raises there; `disagree`: process 1 makes another mesh; `generate`: continues `PROMPTS` with one model over
 all processes; `evaluate`: completes problems into FOLDER, each process its batches of them.
 """
@@ -22,12 +23,20 @@ from keras_codegemma.evaluation.problems import Problem
 from tests.small_models import CONFIGS, random_backbone
 
 STEPS, ROWS, LENGTH = 3, 8, 32
+UNEVEN_BATCH = 3
+TRAINED = ("train", "uneven", "generate")
+"""Modes whose values matter; the others take a smaller model, which is quicker to compile."""
 PROMPTS = ("def add(a, b):\n    return", "import os\n", "class Stack:")
 
 
 def ids() -> np.ndarray:
     """The rows of each step, of all processes."""
     return np.random.default_rng(0).integers(80, 320, (STEPS, ROWS, LENGTH)).astype("int32")
+
+
+def uneven_rows(group: int) -> np.ndarray:
+    """Of one part of the rows in the mode `uneven`: five of the first, four of the second, three of others."""
+    return np.random.default_rng(group).integers(80, 320, (max(5 - group, 3), LENGTH)).astype("int32")
 
 
 def as_number(text: str | None) -> int | None:
@@ -63,15 +72,14 @@ def main(
         return
     import jax
 
-    # The trained model where values matter; a smaller one, quicker to compile, where only the end does.
-    config = kcg.presets.find("code_gemma_tiny").config if mode in ("train", "generate") else CONFIGS["multi_query"]
+    config = kcg.presets.find("code_gemma_tiny").config if mode in TRAINED else CONFIGS["multi_query"]
     shape = kcg.distribution.MeshShape(fsdp=len(jax.devices()) // 2, model=2)
-    if mode == "disagree" and index == 1:
+    if mode == "uneven" or (mode == "disagree" and index == 1):
         shape = kcg.distribution.MeshShape(fsdp=len(jax.devices()))
     parallel = kcg.distribution.CodeGemmaParallel(shape, config)
     keras.distribution.set_distribution(parallel)
     keras.utils.set_random_seed(0)
-    if mode in ("train", "generate"):
+    if mode in TRAINED:
         lm = kcg.CodeGemmaCausalLM.from_preset("code_gemma_tiny", dtype="float32")
     else:
         lm = kcg.CodeGemmaCausalLM(random_backbone(config))
@@ -81,6 +89,9 @@ def main(
     lm.compile(optimizer=keras.optimizers.AdamW(1e-3))
     group, groups = parallel.row_group
     own = ids().reshape(STEPS, groups, ROWS // groups, LENGTH)[:, group].reshape(-1, LENGTH)
+    batch_size = ROWS // groups
+    if mode == "uneven":
+        own, batch_size = uneven_rows(group), UNEVEN_BATCH
 
     def end(batch: int, logs: object = None) -> None:
         if index == 1 and batch == 1 and mode == "hang":
@@ -93,8 +104,11 @@ def main(
         on_train_batch_begin=end, on_train_batch_end=lambda batch, logs: losses.append(float(logs["loss"]))
     )
     labels = np.roll(own, -1, axis=1)
-    lm.fit({"token_ids": own}, labels, batch_size=ROWS // groups, shuffle=False, callbacks=[callback])
-    sys.stdout.write(json.dumps({"index": index, "losses": losses}) + "\n")
+    lm.fit({"token_ids": own}, labels, batch_size=batch_size, shuffle=False, callbacks=[callback])
+    found = {"index": index, "losses": losses}
+    if mode == "uneven":
+        found |= lm.evaluate({"token_ids": own}, labels, batch_size=batch_size, verbose=0, return_dict=True)
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,16 @@ import pytest
 import keras_codegemma as kcg
 from keras_codegemma.distribution.hosts import disagreements, initialize
 from keras_codegemma.distribution.watch import LOST_EXIT_CODE, Watch
-from tests.distribution.hosts_program import LENGTH, PROMPTS, ROWS, STEPS, ids, write_samples
+from tests.distribution.hosts_program import (
+    LENGTH,
+    PROMPTS,
+    ROWS,
+    STEPS,
+    UNEVEN_BATCH,
+    ids,
+    uneven_rows,
+    write_samples,
+)
 from tests.tolerances import tolerance
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,6 +99,26 @@ def test_several_processes_train_as_one(count):
     assert "loss:" in outputs[0][1]
     for _, out, error in outputs[1:]:
         assert "loss:" not in out + error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+def test_rows_that_do_not_divide_are_filled_up_without_weight(count):
+    lm = kcg.CodeGemmaCausalLM.from_preset("code_gemma_tiny", dtype="float32")
+    lm.compile(optimizer=keras.optimizers.AdamW(1e-3))
+    parts = [uneven_rows(group) for group in range(count)]
+    steps = [np.concatenate([part[first : first + UNEVEN_BATCH] for part in parts]) for first in (0, UNEVEN_BATCH)]
+    alone = [float(lm.train_on_batch({"token_ids": rows}, np.roll(rows, -1, axis=1))[0]) for rows in steps]
+    rows = np.concatenate(parts)
+    expected = lm.evaluate({"token_ids": rows}, np.roll(rows, -1, axis=1), verbose=0, return_dict=True)
+    outputs = Job("uneven", count).finish()
+    # Keras logs the mean of an epoch so far.
+    for found in losses(outputs):
+        assert found == pytest.approx([alone[0], np.mean(alone)], rel=tolerance("sharded", "float32"))
+    for _, out, _ in outputs:
+        found = json.loads(out.splitlines()[-1])
+        for name in ("accuracy", "nats_per_token"):
+            assert found[name] == pytest.approx(expected[name], rel=10 * tolerance("sharded", "float32"))
 
 
 @pytest.mark.slow
