@@ -145,8 +145,8 @@ class CausalLMTrainer(keras.Model):
             validation_data = self._validation(validation_data, batch_size)
         if ready and validation_split:
             raise ValueError(
-                f"validation_split works on arrays of a job's only process; got {validation_split} with examples or "
-                "several processes. Split the data and pass validation_data."
+                f"validation_split works on arrays of one process only; got {validation_split} with "
+                f"{jax.process_count()} process(es) and {type(x).__name__}. Split the data and pass validation_data."
             )
         arrays = {} if ready else {"y": y, "batch_size": batch_size, "sample_weight": sample_weight}
         return super().fit(

@@ -255,7 +255,7 @@ def test_infilling_places_follow_from_seed_and_epoch_alone():
         (
             lambda lm: lm.fit(TEXTS, validation_split=0.5),
             ValueError,
-            "validation_split works on arrays only; got 0.5",
+            "validation_split works on arrays of one process only; got 0.5",
         ),
         (lambda lm: lm.fit(["x = 1\n" * 500]), ValueError, "sequence_length"),
     ],
