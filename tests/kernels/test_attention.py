@@ -7,14 +7,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from keras_codegemma.kernels.attention import OPERATION, attention, cases, chunked, reference, tpu
+from keras_codegemma.kernels import native as library
+from keras_codegemma.kernels.attention import OPERATION, attention, cases, chunked, native, reference, tpu
 from tests.tolerances import tolerance
 
 OPERANDS = ("query", "key", "value")
 VERSIONS = {
+    "native": native.attention,
     "chunked": lambda *operands: chunked.attention(*operands, block=32),
     "splash": lambda *operands: tpu.attention(*operands, tiles=tpu.Tiles(query=128, key=128), interpret=True),
 }
+
+
+@pytest.fixture
+def native_attention(native_library) -> None:
+    """Needs AVX-512 BF16, which is not everywhere."""
+    if library.level("bfloat16") != native.LEVEL:
+        pytest.skip(f"the native attention needs {native.LEVEL}; this processor has {library.level('bfloat16')}")
 
 
 def operands(case: cases.Case, dtype: str) -> tuple[jax.Array, ...]:
@@ -48,6 +57,15 @@ def assert_close(ours, theirs, *, dtype: str, scale: float, what: str) -> None:
     ids=lambda x: getattr(x, "name", x),
 )
 def test_values_and_gradients_equal_the_reference(version, case, dtype):
+    check_values_and_gradients(version, case, dtype)
+
+
+@pytest.mark.parametrize("case", cases.NATIVE, ids=lambda case: case.name)
+def test_native_values_and_gradients_equal_the_reference(native_attention, case):
+    check_values_and_gradients("native", case, "bfloat16")
+
+
+def check_values_and_gradients(version, case, dtype):
     inputs = operands(case, dtype)
     cotangent = np.random.default_rng().normal(size=inputs[0].shape).astype(np.float32)
     theirs = value_and_gradients(reference.attention, inputs, cotangent)
@@ -68,6 +86,44 @@ def test_a_segment_does_not_see_what_another_holds():
     changed = attention(query, key.at[:, :20].add(1.0), value.at[:, :20].add(1.0), segments)
     assert np.array_equal(before[:, 20:], changed[:, 20:])
     assert not np.allclose(before[:, :20], changed[:, :20])
+
+
+def test_native_skips_what_no_query_sees(native_attention):
+    """Keys of another segment, or later ones, may hold anything but change nothing, gradients included."""
+    case = cases.Case(batch=1, time=200, heads=4, kv_heads=1, head_dim=32)
+    query, key, value, _ = operands(case, "bfloat16")
+    segments = jnp.asarray([[1] * 128 + [2] * 72], jnp.int32)
+    cotangent = (
+        np.random.default_rng().normal(size=query.shape).astype(np.float32) * (np.arange(200) < 128)[:, None, None]
+    )
+    found = value_and_gradients(native.attention, (query, key, value, segments), cotangent)
+    poisoned = [x.at[:, 128:].set(jnp.nan) for x in (query, key, value)]
+    again = value_and_gradients(native.attention, (*poisoned, segments), cotangent)
+    for before, after in zip(found, again, strict=True):
+        np.testing.assert_array_equal(np.asarray(before[:, :128]), np.asarray(after[:, :128]))
+
+
+def test_native_rows_do_not_depend_on_each_other(native_attention):
+    """Few rows have a task for each query head, many for each key-value head; sums must be close either way."""
+    inputs = operands(cases.Case(batch=9, time=130, heads=4, kv_heads=1, head_dim=32), "bfloat16")
+    cotangent = np.random.default_rng().normal(size=inputs[0].shape).astype(np.float32)
+    together = value_and_gradients(native.attention, inputs, cotangent)
+    alone = value_and_gradients(native.attention, [x[4:5] for x in inputs], cotangent[4:5])
+    np.testing.assert_array_equal(np.asarray(together[0][4:5]), np.asarray(alone[0]))
+    for ours, theirs in zip(together[1:], alone[1:], strict=True):
+        assert_close(ours[4:5], theirs, dtype="bfloat16", scale=float(jnp.abs(theirs).max()), what="gradient")
+
+
+@pytest.mark.parametrize(
+    ("width", "dtype", "reason"),
+    [
+        (24, "bfloat16", "heads must be a multiple of 16 wide, got 24"),
+        (32, "float32", "queries, keys and values must be bfloat16, got float32"),
+    ],
+)
+def test_native_says_why_it_refuses(width, dtype, reason):
+    inputs = operands(cases.Case(batch=1, time=8, heads=2, kv_heads=1, head_dim=width), dtype)
+    assert native.supports(*inputs) == reason
 
 
 def test_the_same_input_gives_the_same_output_twice():
@@ -95,7 +151,10 @@ def test_chunked_is_taken_here_and_the_reason_against_splash_is_kept():
     inputs = operands(cases.SMALL[0], "float32")
     choice = OPERATION.choose("cpu", *inputs)
     assert choice.taken.name == "chunked"
-    assert choice.refused == {"splash": "it is for tpu, not cpu"}
+    assert choice.refused == {
+        "splash": "it is for tpu, not cpu",
+        "native": "queries, keys and values must be bfloat16, got float32",
+    }
     assert OPERATION.choose("tpu", *inputs).taken.name == "splash"
 
 

@@ -1,7 +1,7 @@
 """Causal attention over whole rows, within segments: `attention`, for training and scoring."""
 
 from keras_codegemma.axes import Array, Float, Int
-from keras_codegemma.kernels.attention import chunked, reference, tpu
+from keras_codegemma.kernels.attention import chunked, native, reference, tpu
 from keras_codegemma.kernels.attention.cases import EXAMPLES
 from keras_codegemma.kernels.dispatch import PLATFORMS, Implementation, Operation, anything, as_reference
 from keras_codegemma.kernels.partition import Partition
@@ -20,6 +20,7 @@ def _as_query(query: Array, key: Array, value: Array, segment_ids: Array) -> Flo
 OPERATION = Operation(
     "attention",
     Implementation(name="splash", platforms=("tpu",), supports=_tpu_supports, run=tpu.attention),
+    Implementation(name="native", platforms=("cpu",), supports=native.supports, run=native.attention),
     Implementation(name="chunked", platforms=PLATFORMS, supports=anything, run=chunked.attention),
     as_reference(_as_query),
     examples=lambda: {case.name: case.arguments("bfloat16") for case in EXAMPLES},
@@ -45,7 +46,7 @@ def attention(
         value: likewise.
         segment_ids: int32, 0 or more; padding (0) sees only padding.
         partition: the mesh that rows and heads are split over; None on one device.
-        implementation: "splash", "chunked" or "reference"; None for the best.
+        implementation: "splash", "native", "chunked" or "reference"; None for the best.
 
     Returns:
         In the dtype of `query`.

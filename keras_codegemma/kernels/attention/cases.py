@@ -48,5 +48,15 @@ AWKWARD = (
     Case(batch=2, time=300, heads=6, kv_heads=3, head_dim=24),
 )
 TESTED = (*SMALL, *AWKWARD)
+NATIVE = (
+    *SMALL,
+    AWKWARD[0],
+    Case(batch=2, time=1, heads=2, kv_heads=1, head_dim=16),
+    Case(batch=3, time=63, heads=2, kv_heads=2, head_dim=48),
+    Case(batch=2, time=129, heads=6, kv_heads=3, head_dim=80),
+    Case(batch=9, time=300, heads=4, kv_heads=1, head_dim=64),
+    Case(batch=1, time=512, heads=8, kv_heads=1, head_dim=256),
+)
+"""What the CPU kernel runs: heads of a multiple of 16."""
 EXAMPLES = REAL_2B[:1]
 """A training row of 2B."""

@@ -39,6 +39,7 @@ _UNITS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("pages", "pages.cc", ()),
     ("ffi", "ffi.cc", ()),
     ("rows_ffi", "rows_ffi.cc", ()),
+    ("causal_ffi", "causal_ffi.cc", ()),
 )
 # Instructions of a level are allowed in that level's unit alone; the rest runs on any processor of its kind.
 _X86_UNITS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -55,7 +56,7 @@ _X86_UNITS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         (name, f"{name}.cc", (*_AVX512, "-mavx512bf16", "-mavx512vbmi"))
         for name in ("avx512_bf16", "avx512_bf16_inputs")
     ),
-    ("rows_avx512_bf16", "rows_avx512_bf16.cc", (*_AVX512, "-mavx512bf16")),
+    *((name, f"{name}.cc", (*_AVX512, "-mavx512bf16")) for name in ("rows_avx512_bf16", "causal_avx512_bf16")),
 )
 
 

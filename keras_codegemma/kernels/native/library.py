@@ -16,10 +16,13 @@ _LOGGER = logging.getLogger(__name__)
 DISABLE = "KERAS_CODEGEMMA_NATIVE"
 """Set to 0, the library is not opened. `KERAS_CODEGEMMA_THREADS` sets its threads; by default, one a processor."""
 
-INTERFACE = 3
+INTERFACE = 4
 """What `codegemma_interface` in `source/ffi.cc` must return."""
 
-TARGETS = ("codegemma_nk", "codegemma_kn", "codegemma_rows", "codegemma_attend", "codegemma_gated")
+TARGETS = (
+    *("codegemma_nk", "codegemma_kn", "codegemma_rows", "codegemma_attend", "codegemma_gated"),
+    *("codegemma_causal", "codegemma_causal_backward"),
+)
 
 
 @dataclass(kw_only=True)

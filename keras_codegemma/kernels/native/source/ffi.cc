@@ -231,5 +231,5 @@ extern "C" {
 
 int codegemma_threads() { return codegemma::thread_count(); }
 
-int codegemma_interface() { return 3; }
+int codegemma_interface() { return 4; }
 }

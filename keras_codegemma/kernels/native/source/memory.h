@@ -20,4 +20,21 @@ inline Memory allocate(size_t bytes) {
   return Memory(pointer);
 }
 
+// Memory of this thread that is kept for its next call: from some size on, new memory costs a page fault each page.
+class Kept {
+ public:
+  // Null where there is none left.
+  void* get(size_t bytes) {
+    if (bytes > size_) {
+      memory_ = allocate(bytes);
+      size_ = memory_ == nullptr ? 0 : bytes;
+    }
+    return memory_.get();
+  }
+
+ private:
+  Memory memory_;
+  size_t size_ = 0;
+};
+
 }  // namespace codegemma

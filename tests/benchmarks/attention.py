@@ -1,0 +1,56 @@
+"""Attention over whole rows by the native kernel and by XLA in blocks, forward and with its gradients: `python -m ...`.
+
+    python -m tests.benchmarks.attention
+
+Bfloat16, each row packed with three documents. Both sides alternate in one run; medians of wall time.
+"""
+
+import statistics
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from keras_codegemma.kernels.attention import attention
+
+# Rows, tokens, query heads, key-value heads, width: the tiny preset's training steps, a row of 2B, one of 7B.
+SHAPES = ((8, 1024, 4, 1, 64), (16, 512, 4, 1, 64), (1, 1024, 8, 1, 256), (1, 1024, 16, 16, 256))
+REPEATS = 7
+SIDES = ("native", "chunked")
+
+
+def main() -> None:
+    """Prints a line a shape."""
+    for batch, tokens, heads, kv_heads, width in SHAPES:
+        rng = np.random.default_rng(0)
+        query, key, value = (
+            jnp.asarray(rng.normal(size=(batch, tokens, count, width)), jnp.bfloat16)
+            for count in (heads, kv_heads, kv_heads)
+        )
+        segments = jnp.broadcast_to(jnp.arange(tokens, dtype=jnp.int32) * 3 // tokens + 1, (batch, tokens))
+
+        def total(query, key, value, segments, *, side):
+            return jnp.sum(attention(query, key, value, segments, implementation=side).astype(jnp.float32))
+
+        shown = []
+        for what, change in (("forward", lambda f: f), ("with gradients", lambda f: jax.grad(f, argnums=(0, 1, 2)))):
+            programs = {side: jax.jit(change(lambda *x, side=side: total(*x, side=side))) for side in SIDES}
+            seconds: dict[str, list[float]] = {side: [] for side in SIDES}
+            for _ in range(REPEATS + 1):
+                for side, program in programs.items():
+                    begin = time.perf_counter()
+                    jax.block_until_ready(program(query, key, value, segments))
+                    seconds[side].append(time.perf_counter() - begin)
+            # The first of each compiles.
+            medians = {side: 1e3 * statistics.median(found[1:]) for side, found in seconds.items()}
+            shown.append(
+                f"{what} {medians['native']:.1f} ms, by XLA {medians['chunked']:.1f} "
+                f"({medians['chunked'] / medians['native']:.1f} times)"
+            )
+        sys.stdout.write(f"{batch} x {tokens}, heads {heads} / {kv_heads} x {width}: {'; '.join(shown)}\n")
+
+
+if __name__ == "__main__":
+    main()
