@@ -1,6 +1,9 @@
 """Products with float weights: every implementation and layout against the reference."""
 
+import os
 import re
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -64,12 +67,31 @@ def test_nan_stays_in_its_row_and_its_output(native_library, layout):
     assert np.isnan(got[:, 7]).all()
 
 
-def test_a_row_does_not_depend_on_the_others(native_library):
-    x, weight = operands("inputs_first", (300, 130), 16)
+@pytest.mark.parametrize("shape", [(300, 130), (2100, 4160)], ids=["narrow", "wide"])
+def test_a_row_does_not_depend_on_the_others(native_library, shape):
+    """Of the wide weights, one row's threads share out the inputs, and many rows' the columns."""
+    x, weight = operands("inputs_first", shape, 16)
     together = np.asarray(matmul(x, weight, layout="inputs_first", implementation="native"))
     for row in (0, 7, 8, 15):
         alone = np.asarray(matmul(x[row : row + 1], weight, layout="inputs_first", implementation="native"))
         np.testing.assert_array_equal(alone[0], together[row])
+
+
+@pytest.mark.slow
+def test_a_row_does_not_depend_on_the_number_of_threads(native_library):
+    program = """
+import numpy as np
+from tests.kernels.test_matmul import matmul, operands
+x, weight = operands("inputs_first", (3000, 4160), 1)
+print(np.asarray(matmul(x, weight, layout="inputs_first", implementation="native")).tobytes().hex())
+"""
+    results = set()
+    for threads in ("1", "2", "5"):
+        environment = os.environ | {"KERAS_CODEGEMMA_THREADS": threads}
+        command = [sys.executable, "-c", program]
+        results.add(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+    assert len(results) == 1
+    assert len(results.pop()) > 4160
 
 
 @pytest.mark.parametrize(

@@ -120,16 +120,31 @@ struct Scales {
   const uint16_t* from;
   int64_t row;  // scales of an output
   int shift;    // of an input's number, to its group's
+  __m512i place_of_32;  // where the lanes take the scale of their group of 32 from
 
   explicit Scales(const Weights& w)
       : from(static_cast<const uint16_t*>(w.scale)),
         row(w.format == kInt4 ? w.k / w.group : 0),
-        shift(w.format == kInt4 ? __builtin_ctzll(w.group) : 0) {}
+        shift(w.format == kInt4 ? __builtin_ctzll(w.group) : 0) {
+    alignas(64) int8_t place[64];
+    for (int i = 0; i < 64; ++i) place[i] = static_cast<int8_t>(i % 4 < 2 ? -1 : i / 16 * 2 + i % 2);
+    place_of_32 = _mm512_load_si512(place);
+  }
 
-  // Of 128 weights of output n, from k on, one for each pair of lanes; a lane holds 8 consecutive weights.
+  const char* place(int64_t n, int64_t k) const { return reinterpret_cast<const char*>(from + n * row + (k >> shift)); }
+
+  // Of 128 weights of output n, from k on, one for each pair of lanes; a lane holds 8 consecutive weights. kWhole: there
+  // are as many.
+  template <bool kWhole>
   INLINE_METHOD __m512 of(int64_t n, int64_t k) const {
     const uint16_t* group = from + n * row + (k >> shift);
     if ((1 << shift) >= kUnit) return _mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int32_t>(group[0]) << 16));
+    if (kWhole && shift == 5) {
+      // Four scales, one for each quarter of the register, whose lanes take it as their high half.
+      int64_t four;
+      __builtin_memcpy(&four, group, sizeof four);
+      return _mm512_castsi512_ps(_mm512_shuffle_epi8(_mm512_set1_epi64(four), place_of_32));
+    }
     const __m128i loaded = _mm_maskz_loadu_epi16(static_cast<__mmask8>(first_lanes(row - (k >> shift), 8)), group);
     const __m512i wide = _mm512_slli_epi32(_mm512_castsi256_si512(_mm256_cvtepu16_epi32(loaded)), 16);
     const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
@@ -196,7 +211,7 @@ INLINE void add_scaled(const Tables& t, const Scales& scales, int64_t n, int64_t
     add_unit<F, R, M, kWhole>(t, from, row_bytes, count, x, k, part);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      const __m512 scale = scales.of(n + r, k);
+      const __m512 scale = scales.of<kWhole>(n + r, k);
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) {
         sums[r][m] = _mm512_fmadd_ps(part[r][m], scale, sums[r][m]);
@@ -218,12 +233,18 @@ INLINE void tile(const Tables& t, const Weights& w, const Scales& scales, const 
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) sums[r][m] = lanes[r * kStride + m];
-  // To prefetch: what comes so many bytes later in each row, and behind k1 in the rows of the next tiles. The
-  // processor's own prefetching ends at each page. Each weight is read once: it need not put activations out of a cache.
+  // What is to be prefetched. Whole rows lie behind each other, and are taken in that order, however many are read side
+  // by side: memory is fastest from one place on; so far ahead that the last row's beginning comes in time. Of parts of
+  // rows, what comes so many bytes later in each, and behind k1 in the rows of the next tiles. Each weight is read once:
+  // it need not put activations out of a cache.
   constexpr int64_t kAhead = F != kBfloat16 ? 4096 : M > 2 ? 2048 : 8192;
+  constexpr int64_t kScalesAhead = 2048;
   const int64_t length = (k1 - k0) * kBits / 8;
-  const uint8_t* ahead = rows + k0 * kBits / 8 + kAhead / length * R * row_bytes;
-  int64_t place = kAhead % length;
+  const bool whole = length == row_bytes;
+  const int64_t apart = whole ? kUnitBytes : row_bytes, step = whole ? R * kUnitBytes : kUnitBytes;
+  const uint8_t* ahead = rows + k0 * kBits / 8;
+  ahead += whole ? (R - 1) * row_bytes + kAhead : kAhead / length * R * row_bytes + kAhead % length;
+  int64_t left = whole ? INT64_MAX : length - kAhead % length;
   int64_t k = k0;
   for (; k + kUnit <= k1; k += kUnit) {
     if constexpr (kPrefetch) {
@@ -231,11 +252,16 @@ INLINE void tile(const Tables& t, const Weights& w, const Scales& scales, const 
       for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
         for (int64_t i = 0; i < kUnitBytes; i += 64)
-          _mm_prefetch(reinterpret_cast<const char*>(ahead) + r * row_bytes + place + i, _MM_HINT_NTA);
-      place += kUnitBytes;
-      if (place >= length) {
-        place -= length;
-        ahead += R * row_bytes;
+          _mm_prefetch(reinterpret_cast<const char*>(ahead) + r * apart + i, _MM_HINT_NTA);
+      if constexpr (F == kInt4) {
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) _mm_prefetch(scales.place(n + r, k) + kScalesAhead, _MM_HINT_NTA);
+      }
+      ahead += step;
+      left -= kUnitBytes;
+      if (left <= 0) {
+        left += length;
+        ahead += R * row_bytes - length;
       }
     }
     add_scaled<F, R, M, true>(t, scales, n, k, kUnit, rows + k * kBits / 8, row_bytes, x, sums);
@@ -276,13 +302,10 @@ INLINE __m512 add_lanes(const __m512* from, int64_t stride) {
   return _mm512_shuffle_f32x4(v[0], v[0], 0xd8);  // registers 0-3, 8-11, 4-7, 12-15
 }
 
-template <Format F, int M>
-__attribute__((noinline)) static void few_rows(const Tables& t, const Weights& w, const void* packed, int64_t m0,
+template <Format F, int M, int R>
+__attribute__((noinline)) static void few_rows_by(const Tables& t, const Weights& w, const void* packed, int64_t m0,
                                                int64_t n0, int64_t n1, void* out, bool out_is_bfloat16,
                                                int64_t out_stride, void* scratch) {
-  // Rows of weights read side by side: the fewer, the faster they come, but the more steps there are from a weight to its
-  // sum, the longer one alone waits for its own.
-  constexpr int R = M > 1 ? 2 : F == kBfloat16 ? 1 : F == kInt8 ? 2 : 4;
   // Inputs taken at a time, so that several rows of activations stay in the first-level cache.
   const int64_t block = M <= 2 ? w.k : F == kInt8 ? 1024 : 2048;
   const Rows x(packed, m0, w.k);
@@ -306,6 +329,18 @@ __attribute__((noinline)) static void few_rows(const Tables& t, const Weights& w
               _mm512_mul_ps(factor, add_lanes(lanes + (n - first) * M + m, M)));
     }
   }
+}
+
+// Rows of weights read side by side, R: with one, each step to its sum waits for the one before; with several, all but
+// the last must be in the first-level cache before they are needed, where long rows of activations leave little place.
+template <Format F, int M>
+static void few_rows(const Tables& t, const Weights& w, const void* packed, int64_t m0, int64_t n0, int64_t n1, void* out,
+                     bool out_is_bfloat16, int64_t out_stride, void* scratch) {
+  constexpr int kShort = M > 1 ? 2 : F == kBfloat16 ? 1 : F == kInt8 ? 2 : 4;
+  constexpr int kLong = F == kBfloat16 && M == 1 ? 1 : 2;
+  if (w.k <= 4096)
+    return few_rows_by<F, M, kShort>(t, w, packed, m0, n0, n1, out, out_is_bfloat16, out_stride, scratch);
+  few_rows_by<F, M, kLong>(t, w, packed, m0, n0, n1, out, out_is_bfloat16, out_stride, scratch);
 }
 
 // A row's sums are made in the same order whatever M is, so batch-mates change nothing.
@@ -397,7 +432,7 @@ static void many_rows(const Tables& t, const Weights& w, const void* packed, int
             decode<F, true>(t, row + k * bits / 8, kUnit, to);
           else
             decode<F, false>(t, row + k * bits / 8, w.k - k, to);
-          if constexpr (F == kInt4) scale[r * (kBlockK / kUnit) + u] = of_weights.of(n + r, k);
+          if constexpr (F == kInt4) scale[r * (kBlockK / kUnit) + u] = of_weights.of<false>(n + r, k);
         }
       }
       for (int64_t m = 0; m < rows; m += kBlockRows) {

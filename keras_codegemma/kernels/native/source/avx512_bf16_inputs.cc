@@ -40,12 +40,15 @@ static void kn_rows(const Weights& w, const uint16_t* x, int64_t k, int64_t end,
   const uint16_t* row[2 * kPairs];
   for (int i = 0; i < 2 * kPairs; ++i)
     row[i] = k + i < end ? static_cast<const uint16_t*>(w.data) + (k + i) * w.n : nullptr;
+  const bool whole = n1 - n0 == w.n;
   int64_t n = n0;
   for (; n + 32 <= n1; n += 32) {
-    // The same columns of the next rows.
+    // The same columns of the next rows. Whole rows come by the processor's own prefetching.
+    if (!whole) {
 #pragma GCC unroll 16
-    for (int i = 0; i < 2 * kPairs; ++i)
-      _mm_prefetch(reinterpret_cast<const char*>(row[0] + n + (i + 2 * kPairs) * w.n), _MM_HINT_T0);
+      for (int i = 0; i < 2 * kPairs; ++i)
+        _mm_prefetch(reinterpret_cast<const char*>(row[0] + n + (i + 2 * kPairs) * w.n), _MM_HINT_T0);
+    }
     kn_step<M, kPairs>(row, n, ~0u, x + k, packed_stride(w.k), sums + n - n0, stride);
   }
   if (n < n1)

@@ -24,6 +24,7 @@ namespace codegemma {
 namespace {
 
 constexpr int64_t kChunk = 64;       // outputs that a thread takes at once from rows of weights, at least
+constexpr int64_t kShare = 1024;     // inputs that are summed by themselves from a row per input, a multiple of 16
 constexpr int64_t kSplitColumns = 2048;  // fewer columns a thread than this, and threads split the inputs instead
 constexpr int64_t kSumBytes = 65536;     // sums of one panel, which stay in the second-level cache
 
@@ -122,7 +123,25 @@ ffi::Error nk(ffi::AnyBuffer x, ffi::RemainingArgs args, ffi::RemainingRets rets
   return ffi::Error::Success();
 }
 
-// Panels of columns, each summed over all inputs by one thread. `columns` is the width of one matrix.
+// A row per input. Whether threads split columns or inputs, sums are made of the same shares of the inputs in the same
+// order, so that neither batch-mates nor the number of threads change anything.
+
+int64_t shares(int64_t k) { return (k + kShare - 1) / kShare; }
+
+// Sums [rows, stride] of one share of the inputs, of columns begin .. end.
+void sum_share(const Call& call, const Weights& w, int64_t share, int64_t m0, int64_t rows, int64_t begin, int64_t end,
+               float* sums, int64_t stride) {
+  std::memset(sums, 0, rows * stride * 4);
+  const char* packed = static_cast<const char*>(call.packed.get()) + m0 * call.row_bytes;
+  call.level->kn(w, packed, call.x_is_bfloat16, rows, share * kShare, std::min((share + 1) * kShare, w.k), begin, end,
+                 sums, stride);
+}
+
+void add(const float* from, int64_t count, float* to) {
+  for (int64_t i = 0; i < count; ++i) to[i] += from[i];
+}
+
+// Panels of columns, each summed over all inputs by one thread.
 ffi::Error kn_by_columns(const Call& call, int64_t heads, int64_t m0, int64_t rows) {
   struct Panel {
     int64_t product, head, begin, end;
@@ -144,15 +163,16 @@ ffi::Error kn_by_columns(const Call& call, int64_t heads, int64_t m0, int64_t ro
     matrix.n /= heads;
     matrix.data = static_cast<const char*>(matrix.data) + panel.head * matrix.n * matrix.k * 2;
     const int64_t stride = (panel.end - panel.begin + 31) / 32 * 32;
-    const Memory memory = allocate(rows * stride * 4);
+    const Memory memory = allocate(2 * rows * stride * 4);
     if (memory == nullptr) {
       failed = true;
       return;
     }
-    float* sums = static_cast<float*>(memory.get());
-    std::memset(sums, 0, rows * stride * 4);
-    const char* packed = static_cast<const char*>(call.packed.get()) + m0 * call.row_bytes;
-    call.level->kn(matrix, packed, call.x_is_bfloat16, rows, 0, matrix.k, panel.begin, panel.end, sums, stride);
+    float *sums = static_cast<float*>(memory.get()), *own = sums + rows * stride;
+    for (int64_t share = 0; share < shares(matrix.k); ++share) {
+      sum_share(call, matrix, share, m0, rows, panel.begin, panel.end, share == 0 ? sums : own, stride);
+      if (share > 0) add(own, rows * stride, sums);
+    }
     const int64_t size = call.out_is_bfloat16 ? 2 : 4;
     for (int64_t m = 0; m < rows; ++m) {
       const int64_t place = (m0 + m) * product.weights.n + panel.head * matrix.n + panel.begin;
@@ -164,31 +184,29 @@ ffi::Error kn_by_columns(const Call& call, int64_t heads, int64_t m0, int64_t ro
   return ffi::Error::Success();
 }
 
-// All columns, each thread over its share of the inputs; the shares are added in their order.
+// All columns, each thread over some of the inputs, which are the weights as they lie in memory.
 ffi::Error kn_by_inputs(const Call& call, int64_t m0, int64_t rows) {
-  const int64_t threads = thread_count();
   for (const Product& product : call.products) {
     const Weights& w = product.weights;
-    const int64_t stride = (w.n + 31) / 32 * 32;
-    const Memory memory = allocate(threads * rows * stride * 4);
+    const int64_t stride = (w.n + 31) / 32 * 32, count = rows * stride;
+    const Memory memory = allocate(shares(w.k) * count * 4);
     if (memory == nullptr) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "codegemma: out of memory");
     float* sums = static_cast<float*>(memory.get());
-    const int64_t share = ((w.k + threads - 1) / threads + 15) / 16 * 16;
-    parallel_for(threads, [&](int64_t thread) {
-      float* own = sums + thread * rows * stride;
-      std::memset(own, 0, rows * stride * 4);
-      const char* packed = static_cast<const char*>(call.packed.get()) + m0 * call.row_bytes;
-      const int64_t begin = std::min(thread * share, w.k), end = std::min(begin + share, w.k);
-      if (begin < end) call.level->kn(w, packed, call.x_is_bfloat16, rows, begin, end, 0, w.n, own, stride);
-    });
-    for (int64_t thread = 1; thread < threads; ++thread)
-      for (int64_t i = 0; i < rows * stride; ++i) sums[i] += sums[thread * rows * stride + i];
+    parallel_for(shares(w.k),
+                 [&](int64_t share) { sum_share(call, w, share, m0, rows, 0, w.n, sums + share * count, stride); });
+    for (int64_t share = 1; share < shares(w.k); ++share) add(sums + share * count, count, sums);
     const int64_t size = call.out_is_bfloat16 ? 2 : 4;
     for (int64_t m = 0; m < rows; ++m)
       call.level->kn_finish(sums + m * stride, w.n, static_cast<char*>(product.out) + (m0 + m) * w.n * size,
                             call.out_is_bfloat16);
   }
   return ffi::Error::Success();
+}
+
+// Sums of two rows at most are few beside the weights, and reading these as they lie is worth writing all of them.
+bool is_by_inputs(const Call& call, int64_t heads, int64_t rows) {
+  const bool is_narrow = call.products[0].weights.n < thread_count() * kSplitColumns;
+  return heads == 1 && (is_narrow || (rows <= 2 && shares(call.k) >= thread_count()));
 }
 
 ffi::Error kn(ffi::AnyBuffer x, ffi::RemainingArgs args, ffi::RemainingRets rets, int64_t format, int64_t group,
@@ -198,8 +216,7 @@ ffi::Error kn(ffi::AnyBuffer x, ffi::RemainingArgs args, ffi::RemainingRets rets
   if (auto error = prepare(call, x, args, rets, format, group); error.failure()) return error;
   for (int64_t m = 0; m < call.rows; m += kFewRows) {
     const int64_t rows = std::min(kFewRows, call.rows - m);
-    const bool by_columns = heads > 1 || call.products[0].weights.n >= thread_count() * kSplitColumns;
-    auto error = by_columns ? kn_by_columns(call, heads, m, rows) : kn_by_inputs(call, m, rows);
+    auto error = is_by_inputs(call, heads, rows) ? kn_by_inputs(call, m, rows) : kn_by_columns(call, heads, m, rows);
     if (error.failure()) return error;
   }
   return ffi::Error::Success();
