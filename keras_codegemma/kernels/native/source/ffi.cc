@@ -186,12 +186,12 @@ ffi::Error kn_by_columns(const Call& call, int64_t heads, int64_t m0, int64_t ro
 
 // All columns, each thread over some of the inputs, which are the weights as they lie in memory.
 ffi::Error kn_by_inputs(const Call& call, int64_t m0, int64_t rows) {
+  thread_local Kept kept;
   for (const Product& product : call.products) {
     const Weights& w = product.weights;
     const int64_t stride = (w.n + 31) / 32 * 32, count = rows * stride;
-    const Memory memory = allocate(shares(w.k) * count * 4);
-    if (memory == nullptr) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "codegemma: out of memory");
-    float* sums = static_cast<float*>(memory.get());
+    float* sums = static_cast<float*>(kept.get(shares(w.k) * count * 4));
+    if (sums == nullptr) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "codegemma: out of memory");
     parallel_for(shares(w.k),
                  [&](int64_t share) { sum_share(call, w, share, m0, rows, 0, w.n, sums + share * count, stride); });
     for (int64_t share = 1; share < shares(w.k); ++share) add(sums + share * count, count, sums);
