@@ -34,17 +34,19 @@ INLINE void kn_step(const uint16_t* const* row, int64_t n, uint32_t mask, const 
   }
 }
 
+constexpr int64_t kNearColumns = 4096;
+
 template <int M, int kPairs>
 static void kn_rows(const Weights& w, const uint16_t* x, int64_t k, int64_t end, int64_t n0, int64_t n1, float* sums,
                     int64_t stride) {
   const uint16_t* row[2 * kPairs];
   for (int i = 0; i < 2 * kPairs; ++i)
     row[i] = k + i < end ? static_cast<const uint16_t*>(w.data) + (k + i) * w.n : nullptr;
-  const bool whole = n1 - n0 == w.n;
+  // The same columns of the next rows, unless these are far behind: then the processor's own prefetching does better.
+  const bool prefetches = n1 - n0 < w.n || w.n <= kNearColumns;
   int64_t n = n0;
   for (; n + 32 <= n1; n += 32) {
-    // The same columns of the next rows. Whole rows come by the processor's own prefetching.
-    if (!whole) {
+    if (prefetches) {
 #pragma GCC unroll 16
       for (int i = 0; i < 2 * kPairs; ++i)
         _mm_prefetch(reinterpret_cast<const char*>(row[0] + n + (i + 2 * kPairs) * w.n), _MM_HINT_T0);
