@@ -19,7 +19,7 @@ from keras_codegemma.preprocessor import CodeGemmaCausalLMPreprocessor
 from keras_codegemma.scoring import Scorer
 from keras_codegemma.stopping import StopAt
 from keras_codegemma.tokenizer import CodeGemmaTokenizer
-from keras_codegemma.trainer import LABELS, LOSS_FACTOR, CausalLMTrainer
+from keras_codegemma.trainer import LABELS, LOSS_FACTOR, REFERENCE, CausalLMTrainer
 
 
 @keras.saving.register_keras_serializable(package="keras_codegemma")
@@ -53,8 +53,10 @@ class CodeGemmaCausalLM(CausalLMTrainer):
 
     def call(self, inputs, training=None, mask=None):
         """Logits [B, T, V]; of features with labels, as training steps pass them past __call__, token scores."""
+        reference = None
         if isinstance(inputs, dict):
-            inputs = {name: value for name, value in inputs.items() if name != LOSS_FACTOR}
+            reference = inputs.get(REFERENCE)
+            inputs = {name: value for name, value in inputs.items() if name not in (LOSS_FACTOR, REFERENCE)}
         if not isinstance(inputs, dict) or LABELS not in inputs:
             return super().call(with_optional_inputs(inputs), training=training, mask=mask)
         rows, partition = inputs["token_ids"].shape[0], self.backbone.partition
@@ -63,9 +65,10 @@ class CodeGemmaCausalLM(CausalLMTrainer):
         labels = inputs[LABELS]
         features = with_optional_inputs({name: value for name, value in inputs.items() if name != LABELS})
         found = self.backbone.token_embedding.statistics(self.backbone(features, training=training), labels)
-        return token_scores.pack(
+        scores = token_scores.pack(
             found.log_total - found.label_logit, found.log_total, found.best, self._in_middle(features)
         )[:rows]
+        return scores if reference is None else token_scores.relative_to(scores, reference)
 
     # Presets
 

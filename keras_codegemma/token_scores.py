@@ -37,6 +37,11 @@ def pack(nats: Array, log_total: Array, likeliest: Array, in_middle: Bool[Array,
     return jnp.stack([x.astype(jnp.float32) for x in (nats, log_total, likeliest, in_middle)], axis=-1)
 
 
+def relative_to(scores: Float[Array, "B T 4"], nats: Float[Array, " B"]) -> Float[Array, "B T 4"]:
+    """The scores with so many nats taken off each cross-entropy of a row."""
+    return scores.at[..., 0].add(-nats[:, None].astype(scores.dtype))
+
+
 def labels_in_middle(
     token_ids: Int[Array, "B T"], segment_ids: Int[Array, "B T"] | None, *, begin: int, ends: tuple[int, ...]
 ) -> Bool[Array, "B T"]:
@@ -167,21 +172,25 @@ def suffice(loss: Any, *metrics: Any) -> bool:
     """Whether a loss and metrics, as `compile` takes them, can do with token scores; False where they take logits.
 
     Args:
-        loss: None where it is left open.
-        *metrics: each None, a metric, its name or function, or a list or dict of such.
+        loss: None where it is left open. Others than this module's take scores if their `takes_token_scores` is set.
+        *metrics: likewise, each None, a metric, its name or function, or a list or dict of such.
 
     Raises:
         ValueError: some take scores, others logits.
     """
     takers = [taker for taker in _flat([loss, *metrics]) if taker is not None]
-    by_scores = [taker for taker in takers if isinstance(taker, (CrossEntropy, *_METRICS))]
-    by_logits = [taker for taker in takers if not isinstance(taker, (CrossEntropy, *_METRICS))]
+    by_scores = [taker for taker in takers if _takes_scores(taker)]
+    by_logits = [taker for taker in takers if not _takes_scores(taker)]
     if by_scores and by_logits:
         raise ValueError(
             f"Loss and metrics must all take token scores or all take logits; got {_names(by_scores)} and "
             f"{_names(by_logits)}. Use those of keras_codegemma.token_scores, or Keras's, for all."
         )
     return not by_logits
+
+
+def _takes_scores(taker: Any) -> bool:
+    return isinstance(taker, (CrossEntropy, *_METRICS)) or getattr(taker, "takes_token_scores", False)
 
 
 def need_middles(*metrics: Any) -> bool:

@@ -15,6 +15,10 @@ from keras_codegemma.distribution.rows import LOSS_FACTOR, ArrayBatches, FilledB
 LABELS = "labels"
 """The entry of the features that asks a model for token scores."""
 
+REFERENCE = "reference"
+"""The entry [B] of nats per learned token that are taken off the cross-entropies of token scores: another model's, so
+that the sum over a row's learned tokens is that of both models' difference."""
+
 
 class CausalLMTrainer(keras.Model):
     """`compile`, `fit` and `evaluate` of a model whose features are dicts of arrays.

@@ -63,12 +63,14 @@ class DataSettings:
     """What is trained on, in which order.
 
     Attributes:
-        corpus: folder of packed rows with a manifest; None where `chats` is given.
+        corpus: folder of packed rows with a manifest; None where chats or preferences are given.
         chats: a JSON-lines file of `{"messages": [{"role": ..., "content": ...}, ...]}`; the model's turns count.
-        batch_size: rows of a step, of all hosts together.
-        sequence_length: of chats, which are cut at their end. A corpus has its own length.
-        held_out_rows: rows at the corpus's end, or chats at the file's end, that are kept for validation; files are
-            in the order of their repositories, so these are of the last ones.
+        preferences: a JSON-lines file of `{"messages": [...], "chosen": "...", "rejected": "..."}`, for DPO.
+        batch_size: rows of a step, of all hosts together; of preferences, pairs of rows.
+        sequence_length: of chats, which are cut at their end, and of answers to choose from, which are not cut: all
+            must fit. A corpus has its own length.
+        held_out_rows: rows at the corpus's end, or chats or pairs at the file's end, that are kept for validation;
+            files are in the order of their repositories, so these are of the last ones.
         held_out: a corpus or file of its own for validation, instead of `held_out_rows`.
         seed: of the order.
         workers: processes that read; 0 for none. The order is the same with any number.
@@ -77,6 +79,7 @@ class DataSettings:
 
     corpus: Path | None = None
     chats: Path | None = None
+    preferences: Path | None = None
     batch_size: int = 8
     sequence_length: int = 1024
     held_out_rows: int = 0
@@ -141,6 +144,28 @@ class OptimizerSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PreferenceSettings:
+    """The loss of direct preference optimisation; see `preference.py`.
+
+    Attributes:
+        beta: how closely the model is held to the reference; 0.1 in the paper.
+        label_smoothing: share of pairs that are taken to be the wrong way round; 0 is the paper's loss, more is
+            "conservative DPO" (Mitchell, 2023).
+    """
+
+    beta: float = 0.1
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.beta <= 0:
+            raise ValueError(f"preference.beta must be above 0; got {self.beta}. The paper has 0.1.")
+        if not 0 <= self.label_smoothing < 0.5:
+            raise ValueError(
+                f"preference.label_smoothing must be from 0 to below 0.5; got {self.label_smoothing}. Lower it."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class KeepSettings:
     """What a run writes, and when it stops by itself. Steps are batches.
 
@@ -199,7 +224,7 @@ class TrainingRecipe:
     Attributes:
         name: of the recipe.
         steps: batches to train on; a multiple of `keep.log_every`.
-        model, data, optimizer, keep, mesh: see there.
+        model, data, optimizer, preference, keep, mesh: see there; `preference` counts where the data are preferences.
         seed: of a fresh model's weights and of adapters.
     """
 
@@ -208,6 +233,7 @@ class TrainingRecipe:
     model: ModelSettings = field(default_factory=ModelSettings)
     data: DataSettings = field(default_factory=DataSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    preference: PreferenceSettings = field(default_factory=PreferenceSettings)
     keep: KeepSettings = field(default_factory=KeepSettings)
     mesh: MeshSettings = field(default_factory=MeshSettings)
     seed: int = 0
@@ -229,10 +255,12 @@ class TrainingRecipe:
                     f"{name} must be a multiple of keep.log_every={every}; got {value}. Give, for example, "
                     f"{every * (value // every + 1)}."
                 )
-        if (self.data.corpus is None) == (self.data.chats is None):
+        data = self.data
+        if sum(path is not None for path in (data.corpus, data.chats, data.preferences)) != 1:
             raise ValueError(
-                f"A run trains on either a corpus or chats; got corpus={self.data.corpus} and "
-                f"chats={self.data.chats}. Pass --set data.corpus=FOLDER or --set data.chats=FILE."
+                f"A run trains on a corpus, chats or preferences; got corpus={data.corpus}, chats={data.chats} and "
+                f"preferences={data.preferences}. Pass one of --set data.corpus=FOLDER, data.chats=FILE and "
+                "data.preferences=FILE."
             )
         if self.optimizer.warmup_steps >= self.steps:
             raise ValueError(

@@ -19,6 +19,7 @@ import keras_codegemma as kcg
 from training.config import DataSettings
 from training.corpus.loader import Batch, make_loader
 from training.corpus.manifest import read_manifest
+from training.preference import PairLoader, encode, read_preferences, reference_nats
 
 
 class Loader(Protocol):
@@ -46,7 +47,7 @@ class TrainingData:
         held_out: batches to validate on; None where nothing is held out.
         identity: what the data are, as JSON: equal where the same steps give the same batches.
         sequence_length: T.
-        fill_rate: tokens that are not padding, of all positions, where that is known.
+        fill_rate: tokens that are not padding, of batch size times sequence length.
     """
 
     loader: Loader
@@ -70,13 +71,21 @@ class HeldOut(keras.utils.PyDataset):
         return self._batches[index]
 
 
-def open_data(settings: DataSettings, lm: kcg.CodeGemmaCausalLM) -> TrainingData:
+def open_data(settings: DataSettings, lm: kcg.CodeGemmaCausalLM, *, folder: Path | None = None) -> TrainingData:
     """Opens what settings name, for this model.
+
+    Args:
+        settings: of the data.
+        lm: the model that a run begins with; of preferences, the reference too.
+        folder: of the run, where the reference's values are kept; needed for preferences.
 
     Raises:
         FileNotFoundError, ValueError: no such data, none left to train on, ids beyond the model's vocabulary, rows
             longer than its context, or anything else that a step could not be made of.
     """
+    if settings.preferences is not None:
+        assert folder is not None
+        return _open_preferences(settings, lm, folder)
     return _open_chats(settings, lm) if settings.chats is not None else _open_corpus(settings, lm)
 
 
@@ -186,14 +195,7 @@ def _rows(folder: Path, rows: range | None, settings: DataSettings, lm: kcg.Code
 
 def _open_chats(settings: DataSettings, lm: kcg.CodeGemmaCausalLM) -> TrainingData:
     assert settings.chats is not None
-    assert lm.preprocessor is not None
-    config = lm.backbone.config
-    if settings.sequence_length > config.context_length:
-        raise ValueError(
-            f"Chats must fit the model's context of {config.context_length}; got sequence_length="
-            f"{settings.sequence_length}. Lower data.sequence_length."
-        )
-    preprocess = lm.preprocessor.replace(sequence_length=settings.sequence_length, truncate="right")
+    preprocess = _preprocess(settings, lm, truncate="right")
     found = read_chats(settings.chats)
     trained = found[: len(found) - settings.held_out_rows]
     if not trained:
@@ -216,6 +218,45 @@ def _open_chats(settings: DataSettings, lm: kcg.CodeGemmaCausalLM) -> TrainingDa
         sequence_length=settings.sequence_length,
         fill_rate=sum(lengths) / (len(lengths) * settings.sequence_length),
     )
+
+
+def _open_preferences(settings: DataSettings, lm: kcg.CodeGemmaCausalLM, folder: Path) -> TrainingData:
+    assert settings.preferences is not None
+    preprocess = _preprocess(settings, lm, truncate=None)
+    found = read_preferences(settings.preferences)
+    trained = len(found) - settings.held_out_rows
+    if trained < 1:
+        raise ValueError(
+            f"Some pairs must be left to train on; {settings.preferences} has {len(found)} and held_out_rows is "
+            f"{settings.held_out_rows}. Hold out fewer."
+        )
+    if settings.held_out is not None:
+        found = [*found, *read_preferences(settings.held_out)]
+    pairs = encode(found, preprocess, path=settings.preferences)
+    size = settings.batch_size
+    reference = reference_nats(lm, pairs, batch_size=size, cache=folder / "reference.npz")
+    index, count = _share()
+    kept = [range(at, min(at + size, len(found)))[index::count] for at in range(trained, len(found), size)]
+    return TrainingData(
+        loader=PairLoader(pairs.first(trained), reference, batch_size=size, seed=settings.seed, share=(index, count)),
+        held_out=HeldOut([pairs.batch(chosen, reference) for chosen in kept]) if kept else None,
+        identity={"preferences": pairs.fingerprint, "trained": trained, "seed": settings.seed, "batch": size},
+        sequence_length=settings.sequence_length,
+        # A pair has two rows.
+        fill_rate=2 * float(pairs.padding_mask.mean()),
+    )
+
+
+def _preprocess(settings: DataSettings, lm: kcg.CodeGemmaCausalLM, *, truncate: str | None) -> Any:
+    """The model's preprocessor for rows of the settings' length."""
+    assert lm.preprocessor is not None
+    config = lm.backbone.config
+    if settings.sequence_length > config.context_length:
+        raise ValueError(
+            f"Chats must fit the model's context of {config.context_length}; got sequence_length="
+            f"{settings.sequence_length}. Lower data.sequence_length."
+        )
+    return lm.preprocessor.replace(sequence_length=settings.sequence_length, truncate=truncate)
 
 
 def read_chats(path: Path) -> list[list[dict[str, str]]]:

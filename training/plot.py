@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 760, 400, 60, 20, 20, 50
-_COLOURS = {"nats_per_token": "#3f7cac", "val_nats_per_token": "#d95d39"}
+_COLOURS = ("#3f7cac", "#d95d39", "#7a9e7e")
 _TICKS = 6
 
 Point = tuple[float, float]
 
 
-def write_curve(path: Path, lines: Sequence[Mapping[str, Any]], *, title: str) -> None:
-    """Draws nats per token of a log over steps, and of its validations."""
+def write_curve(path: Path, lines: Sequence[Mapping[str, Any]], *, name: str, title: str) -> None:
+    """Draws what a log holds under a name over steps, and what its validations do."""
     series = {
         name: [(float(line["step"]), float(line[name])) for line in lines if name in line and math.isfinite(line[name])]
-        for name in _COLOURS
+        for name in (name, f"val_{name}")
     }
     path.write_text(curve({name: points for name, points in series.items() if points}, title=title))
 
@@ -57,7 +57,7 @@ def curve(series: Mapping[str, Sequence[Point]], *, title: str) -> str:
         )
     for index, (name, points) in enumerate(series.items()):
         drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(place, points))
-        colour = _COLOURS.get(name, "#7a9e7e")
+        colour = _COLOURS[index % len(_COLOURS)]
         parts.append(f'<polyline points="{drawn}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
         parts.append(
             f'<text x="{_LEFT + 10 + 220 * index}" y="{_HEIGHT - 12}" fill="{colour}">{escape(name)}: '

@@ -18,6 +18,7 @@ from training.log import Log, read
 from training.model import frozen_fingerprint, make_model
 from training.optimizer import make_optimizer, make_schedule
 from training.plot import write_curve
+from training.preference import PreferenceLoss, RewardAccuracy, RewardMargin
 from training.run_folder import RunFolder, kept_the_same
 from training.settings import as_json, flat
 
@@ -47,9 +48,10 @@ def train(recipe: TrainingRecipe, workdir: Path, *, report: Report) -> bool:
         folder.check_same(as_json(recipe))
         kcg.distribution.wait_for_all("folder")  # it is there, and nothing was written into it yet
         lm = make_model(recipe)
-        data = open_data(recipe.data, lm)
+        data = open_data(recipe.data, lm, folder=folder.path)
         lm.compile(
             optimizer=make_optimizer(recipe.optimizer, steps=recipe.steps),
+            loss=_loss(recipe),
             weighted_metrics=_metrics(recipe),
         )
         lm.optimizer.build(lm.trainable_variables)
@@ -61,8 +63,14 @@ def train(recipe: TrainingRecipe, workdir: Path, *, report: Report) -> bool:
         folder.close()
 
 
+def _loss(recipe: TrainingRecipe) -> Any:
+    return token_scores.CrossEntropy() if recipe.data.preferences is None else PreferenceLoss(recipe.preference)
+
+
 def _metrics(recipe: TrainingRecipe) -> list[keras.metrics.Metric]:
-    """Of all tokens and, of a corpus, which has infilling examples, of middles alone."""
+    """Of all tokens and, of a corpus, which has infilling examples, of middles alone; of preferences, of pairs."""
+    if recipe.data.preferences is not None:
+        return [RewardMargin(recipe.preference), RewardAccuracy(recipe.preference)]
     parts = ("all",) if recipe.data.chats is not None else ("all", "middle")
     return [kind(part) for part in parts for kind in (token_scores.Accuracy, token_scores.NatsPerToken)]
 
@@ -158,7 +166,8 @@ def _write_results(recipe: TrainingRecipe, folder: RunFolder, lm: kcg.CodeGemmaC
     else:
         lm.save_to_preset(folder.path / "model")
     if kcg.distribution.is_first():
-        write_curve(folder.path / "loss.svg", read(folder.metrics), title=f"{recipe.name}: nats per token")
+        name, what = ("nats_per_token", "nats per token") if recipe.data.preferences is None else ("loss", "loss")
+        write_curve(folder.path / "loss.svg", read(folder.metrics), name=name, title=f"{recipe.name}: {what}")
 
 
 def _size(lm: kcg.CodeGemmaCausalLM) -> int:

@@ -32,15 +32,16 @@ def chats(tmp_path):
 
 
 def test_the_recipes_are_those_of_the_readme():
-    names = ["continued_2b", "continued_7b", "full_repository", "instruct_7b", "lora_repository", "tiny", "tiny_finish"]
+    names = ["continued_2b", "continued_7b", "full_repository", "instruct_7b", "lora_repository"]
+    names += ["preference_7b", "tiny", "tiny_finish"]
     assert names == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_fits_its_model_and_mesh_and_is_json(name):
     recipe = recipes.find(name, TrainingRecipe)
-    source = "chats=a" if name == "instruct_7b" else "corpus=a"
-    recipe = with_settings(recipe, [f"data.{source}"])
+    source = {"instruct_7b": "chats", "preference_7b": "preferences"}.get(name, "corpus")
+    recipe = with_settings(recipe, [f"data.{source}=a"])
     recipe.check_complete()
     assert recipe.name == name
     assert json.loads(json.dumps(as_json(recipe))) == as_json(recipe)
