@@ -1,6 +1,8 @@
 """Causal attention by the native CPU kernel, forward and backward: tiles of 64 queries and keys, never all scores.
 
-Tiles in the future, and tiles whose segments cannot meet, are skipped: of packed rows most are.
+Tiles in the future, and tiles whose segments cannot meet, are skipped: of packed rows most are. On rows of three
+texts it was 3.4 to 5.1 times as fast as XLA in blocks, 2.1 to 4.3 times with gradients (`python -m
+tests.benchmarks.attention`, 2026-11-28, two cores of an AMD EPYC of the fifth generation, JAX 0.10.2).
 """
 
 import jax
