@@ -224,7 +224,8 @@ class TrainingRecipe:
     Attributes:
         name: of the recipe.
         steps: batches to train on; a multiple of `keep.log_every`.
-        model, data, optimizer, preference, keep, mesh: see there; `preference` counts where the data are preferences.
+        model, data, optimizer, keep, mesh: see there.
+        preference: the loss where the data are preferences; None elsewhere.
         seed: of a fresh model's weights and of adapters.
     """
 
@@ -233,7 +234,7 @@ class TrainingRecipe:
     model: ModelSettings = field(default_factory=ModelSettings)
     data: DataSettings = field(default_factory=DataSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
-    preference: PreferenceSettings = field(default_factory=PreferenceSettings)
+    preference: PreferenceSettings | None = None
     keep: KeepSettings = field(default_factory=KeepSettings)
     mesh: MeshSettings = field(default_factory=MeshSettings)
     seed: int = 0
@@ -261,6 +262,11 @@ class TrainingRecipe:
                 f"A run trains on a corpus, chats or preferences; got corpus={data.corpus}, chats={data.chats} and "
                 f"preferences={data.preferences}. Pass one of --set data.corpus=FOLDER, data.chats=FILE and "
                 "data.preferences=FILE."
+            )
+        if (data.preferences is None) != (self.preference is None):
+            raise ValueError(
+                f"Preferences need settings of their loss, and other data none; got preferences={data.preferences} and "
+                f"preference={self.preference}. Begin with the recipe preference_7b."
             )
         if self.optimizer.warmup_steps >= self.steps:
             raise ValueError(

@@ -232,7 +232,7 @@ def _open_preferences(settings: DataSettings, lm: kcg.CodeGemmaCausalLM, folder:
         )
     if settings.held_out is not None:
         found = [*found, *read_preferences(settings.held_out)]
-    pairs = encode(found, preprocess, path=settings.preferences)
+    pairs = encode(found, preprocess)
     size = settings.batch_size
     reference = reference_nats(lm, pairs, batch_size=size, cache=folder / "reference.npz")
     index, count = _share()

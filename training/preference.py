@@ -186,8 +186,18 @@ class PairLoader(Iterator[Batch]):
         return int(np.random.default_rng([self._seed, epoch]).permutation(len(self._pairs))[within])
 
 
-def read_preferences(path: Path) -> list[tuple[list[dict[str, str]], str, str]]:
-    """(messages, chosen answer, rejected answer) of each line of a JSON-lines file.
+@dataclass(frozen=True, kw_only=True)
+class Preference:
+    """A chat that ends with the user's turn, the better answer, the worse one, and where the line is, for messages."""
+
+    messages: list[dict[str, str]]
+    chosen: str
+    rejected: str
+    place: str
+
+
+def read_preferences(path: Path) -> list[Preference]:
+    """The lines of a JSON-lines file.
 
     Raises:
         FileNotFoundError: no such file.
@@ -208,7 +218,7 @@ def read_preferences(path: Path) -> list[tuple[list[dict[str, str]], str, str]]:
             ) from None
         if problem := _problem(messages, chosen, rejected):
             raise ValueError(f"Line {number} of {path} must be {_EXAMPLE}; {problem}. Correct it or leave it out.")
-        found.append((messages, chosen, rejected))
+        found.append(Preference(messages=messages, chosen=chosen, rejected=rejected, place=f"line {number} of {path}"))
     if not found:
         raise ValueError(f"A file of preferences must hold at least one; {path} has none. Check the path.")
     return found
@@ -217,34 +227,33 @@ def read_preferences(path: Path) -> list[tuple[list[dict[str, str]], str, str]]:
 def _problem(messages: list[dict[str, str]], chosen: Any, rejected: Any) -> str | None:
     if not (isinstance(chosen, str) and isinstance(rejected, str) and chosen.strip() and rejected.strip()):
         return "both answers must be texts that are not empty"
-    if chosen == rejected:
+    if chosen.strip() == rejected.strip():  # the turn template strips them
         return "the answers are the same"
     if not messages or messages[-1]["role"] != "user":
         return "the messages must end with the user's turn"
     return None
 
 
-def encode(preferences: Sequence[tuple[list[dict[str, str]], str, str]], preprocess: Any, *, path: Path) -> Pairs:
+def encode(preferences: Sequence[Preference], preprocess: Any) -> Pairs:
     """Encodes all pairs; earlier turns of the model have weight 0.
 
     Args:
         preferences: as read.
         preprocess: the model's preprocessor with the length of a row, and nothing cut.
-        path: of the file, for messages.
 
     Raises:
         ValueError: an answer that does not fit a row, named; nothing is cut.
     """
     rows: list[Batch] = []
-    for index, (messages, *answers) in enumerate(preferences):
-        for answer in answers:
-            chat = [*messages, {"role": "assistant", "content": answer}]
+    for one in preferences:
+        for answer in (one.chosen, one.rejected):
+            chat = [*one.messages, {"role": "assistant", "content": answer}]
             try:
                 rows.append(preprocess([chat]))
             except ValueError as error:
                 raise ValueError(
-                    f"Each answer with its prompt must fit a row; pair {index + 1} of {path} does not: {error} "
-                    "Raise data.sequence_length, or leave the pair out: nothing is cut."
+                    f"Each answer with its prompt must fit a row; {one.place} does not: {error} Raise "
+                    "data.sequence_length, or leave the pair out: nothing is cut."
                 ) from None
     weights = np.concatenate([row[2] for row in rows])
     for row in weights:

@@ -64,12 +64,12 @@ def train(recipe: TrainingRecipe, workdir: Path, *, report: Report) -> bool:
 
 
 def _loss(recipe: TrainingRecipe) -> Any:
-    return token_scores.CrossEntropy() if recipe.data.preferences is None else PreferenceLoss(recipe.preference)
+    return token_scores.CrossEntropy() if recipe.preference is None else PreferenceLoss(recipe.preference)
 
 
 def _metrics(recipe: TrainingRecipe) -> list[keras.metrics.Metric]:
     """Of all tokens and, of a corpus, which has infilling examples, of middles alone; of preferences, of pairs."""
-    if recipe.data.preferences is not None:
+    if recipe.preference is not None:
         return [RewardMargin(recipe.preference), RewardAccuracy(recipe.preference)]
     parts = ("all",) if recipe.data.chats is not None else ("all", "middle")
     return [kind(part) for part in parts for kind in (token_scores.Accuracy, token_scores.NatsPerToken)]
@@ -166,7 +166,7 @@ def _write_results(recipe: TrainingRecipe, folder: RunFolder, lm: kcg.CodeGemmaC
     else:
         lm.save_to_preset(folder.path / "model")
     if kcg.distribution.is_first():
-        name, what = ("nats_per_token", "nats per token") if recipe.data.preferences is None else ("loss", "loss")
+        name, what = ("nats_per_token", "nats per token") if recipe.preference is None else ("loss", "loss")
         write_curve(folder.path / "loss.svg", read(folder.metrics), name=name, title=f"{recipe.name}: {what}")
 
 

@@ -1,6 +1,14 @@
 """Preference tuning of 7B-IT by DPO: adapters on frozen weights, which are the reference too."""
 
-from training.config import DataSettings, KeepSettings, MeshSettings, ModelSettings, OptimizerSettings, TrainingRecipe
+from training.config import (
+    DataSettings,
+    KeepSettings,
+    MeshSettings,
+    ModelSettings,
+    OptimizerSettings,
+    PreferenceSettings,
+    TrainingRecipe,
+)
 
 
 def recipe() -> TrainingRecipe:
@@ -15,6 +23,8 @@ def recipe() -> TrainingRecipe:
         model=ModelSettings(preset="code_gemma_instruct_7b_en", dtype="bfloat16", remat="block", lora_rank=16),
         data=DataSettings(batch_size=16, sequence_length=2048, held_out_rows=64),
         optimizer=OptimizerSettings(peak_rate=5e-6, warmup_steps=50, weight_decay=0.0),
-        keep=KeepSettings(log_every=10, save_every=100, validate_every=100),
+        preference=PreferenceSettings(beta=0.1),
+        # A loss near 0 may double from one interval to the next.
+        keep=KeepSettings(log_every=10, save_every=100, validate_every=100, spike=None),
         mesh=MeshSettings(fsdp=8),
     )

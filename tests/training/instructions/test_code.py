@@ -60,9 +60,8 @@ def test_what_passes_becomes_a_chat_and_with_what_does_not_a_preference(tmp_path
     assert report["chats"] == report["preferences"] == 1
     ((_, turn),) = read_chats(tmp_path / "out/chats.jsonl")
     assert turn["content"] == ANSWERS["passed"]
-    assert read_preferences(tmp_path / "out/preferences.jsonl") == [
-        ([{"role": "user", "content": PROMPT}], ANSWERS["passed"], ANSWERS["failed"])
-    ]
+    (pair,) = read_preferences(tmp_path / "out/preferences.jsonl")
+    assert (pair.messages[0]["content"], pair.chosen, pair.rejected) == (PROMPT, ANSWERS["passed"], ANSWERS["failed"])
 
 
 def test_a_build_that_was_stopped_runs_only_what_is_left(tmp_path, executor):

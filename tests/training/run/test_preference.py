@@ -60,7 +60,7 @@ def tiny():
 
 
 def pairs_of(lm, path, length=64):
-    return encode(read_preferences(path), lm.preprocessor.replace(sequence_length=length), path=path)
+    return encode(read_preferences(path), lm.preprocessor.replace(sequence_length=length))
 
 
 def plain_log_probabilities(lm, pairs) -> np.ndarray:
@@ -152,6 +152,7 @@ def recipe_of(path, **changes) -> TrainingRecipe:
         model=ModelSettings(lora_rank=4),
         data=DataSettings(preferences=path, batch_size=4, sequence_length=48, held_out_rows=4),
         optimizer=OptimizerSettings(peak_rate=1e-2, warmup_steps=1),
+        preference=PreferenceSettings(),
         keep=KeepSettings(log_every=2, save_every=2, validate_every=4),
     )
     return replace(recipe, **changes)
@@ -187,11 +188,12 @@ def test_a_run_prefers_the_chosen_answers_and_goes_on_where_it_was_stopped(path,
     ("change", "message"),
     [
         ({"rejected": "1"}, "Line 2 of .* the answers are the same"),
+        ({"rejected": " 1\n"}, "Line 2 of .* the answers are the same"),
         ({"chosen": " "}, "both answers must be texts that are not empty"),
         ({"messages": []}, "the messages must end with the user's turn"),
         ({"chosen": None}, "both answers must be texts"),
         ({"messages": "x"}, r"it is not \(TypeError"),
-        ({"chosen": "1 " * 60}, "pair 2 of .* does not: .*Raise data.sequence_length, or leave the pair out"),
+        ({"chosen": "1 " * 60}, "line 2 of .* does not: .*Raise data.sequence_length, or leave the pair out"),
     ],
 )
 def test_bad_pairs_are_refused_before_anything_is_computed(path, tmp_path, change, message):
@@ -207,6 +209,11 @@ def test_a_run_does_not_go_on_with_other_pairs(tiny, path, tmp_path):
     written(tmp_path, lines(11))
     with pytest.raises(ValueError, match=r"reference\.npz must belong to this run's pairs; it is of others"):
         open_data(settings, tiny, folder=tmp_path)
+
+
+def test_the_loss_belongs_to_the_data(path):
+    with pytest.raises(ValueError, match="Preferences need settings of their loss, and other data none"):
+        recipe_of(path, preference=None).check_complete()
 
 
 def test_settings_out_of_range_are_refused():
