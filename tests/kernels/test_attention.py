@@ -89,7 +89,7 @@ def test_a_segment_does_not_see_what_another_holds():
 
 
 def test_native_skips_what_no_query_sees(native_attention):
-    """Keys of another segment, or later ones, may hold anything but change nothing, gradients included."""
+    """Whole tiles of another segment, or later ones, may hold anything but change nothing, gradients included."""
     case = cases.Case(batch=1, time=200, heads=4, kv_heads=1, head_dim=32)
     query, key, value, _ = operands(case, "bfloat16")
     segments = jnp.asarray([[1] * 128 + [2] * 72], jnp.int32)
@@ -101,6 +101,17 @@ def test_native_skips_what_no_query_sees(native_attention):
     again = value_and_gradients(native.attention, (*poisoned, segments), cotangent)
     for before, after in zip(found, again, strict=True):
         np.testing.assert_array_equal(np.asarray(before[:, :128]), np.asarray(after[:, :128]))
+
+
+def test_native_is_taken_for_bfloat16_and_works_within_other_transformations(native_attention):
+    inputs = operands(cases.Case(batch=2, time=70, heads=4, kv_heads=2, head_dim=32), "bfloat16")
+    assert OPERATION.choose("cpu", *inputs).taken.name == "native"
+    cotangent = np.ones(inputs[0].shape, np.float32)
+    plain = value_and_gradients(attention, inputs, cotangent)
+    again = value_and_gradients(jax.checkpoint(attention), inputs, cotangent)
+    batched = jax.vmap(attention)(*(x[:, None] for x in inputs))[:, 0]
+    for ours, theirs in zip((*again, batched), (*plain, plain[0]), strict=True):
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
 
 
 def test_native_rows_do_not_depend_on_each_other(native_attention):

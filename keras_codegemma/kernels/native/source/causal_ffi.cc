@@ -76,7 +76,8 @@ ffi::Error forward(Halves query, Halves key, Halves value, ffi::Buffer<ffi::S32>
   const CausalLevel& level = *available();
   const int64_t tiles = shape.tiles();
   thread_local Kept kept;
-  uint32_t* values = static_cast<uint32_t*>(kept.get(shape.batch * shape.kv_heads * tiles * shape.packed() * 4));
+  Memory own;
+  uint32_t* values = static_cast<uint32_t*>(kept.get(shape.batch * shape.kv_heads * tiles * shape.packed() * 4, own));
   if (values == nullptr) return no_memory();
   parallel_for(shape.batch * shape.kv_heads * tiles, [&](int64_t i) {
     const int64_t b = i / (shape.kv_heads * tiles), head = i / tiles % shape.kv_heads, first = i % tiles * kAttended;
@@ -112,12 +113,14 @@ ffi::Error backward(Halves query, Halves key, Halves value, ffi::Buffer<ffi::S32
   const int64_t parts = shared < kFewTasks ? shape.group() : 1, heads = shape.group() / parts;
   const int64_t size = shape.tiles() * kAttended * shape.width;
   thread_local Kept kept;
-  float* sums = static_cast<float*>(kept.get(shared * parts * 2 * size * 4));
+  Memory own;
+  float* sums = static_cast<float*>(kept.get(shared * parts * 2 * size * 4, own));
   if (sums == nullptr) return no_memory();
   std::atomic<bool> failed{false};
   parallel_for(shared * parts, [&](int64_t i) {
-    thread_local Kept own;
-    uint32_t* scratch = static_cast<uint32_t*>(own.get(level.backward_words(shape) * 4));
+    thread_local Kept of_task;
+    Memory large;
+    uint32_t* scratch = static_cast<uint32_t*>(of_task.get(level.backward_words(shape) * 4, large));
     if (scratch == nullptr) {
       failed = true;
       return;

@@ -190,7 +190,8 @@ ffi::Error kn_by_inputs(const Call& call, int64_t m0, int64_t rows) {
   for (const Product& product : call.products) {
     const Weights& w = product.weights;
     const int64_t stride = (w.n + 31) / 32 * 32, count = rows * stride;
-    float* sums = static_cast<float*>(kept.get(shares(w.k) * count * 4));
+    Memory own;
+    float* sums = static_cast<float*>(kept.get(shares(w.k) * count * 4, own));
     if (sums == nullptr) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "codegemma: out of memory");
     parallel_for(shares(w.k),
                  [&](int64_t share) { sum_share(call, w, share, m0, rows, 0, w.n, sums + share * count, stride); });

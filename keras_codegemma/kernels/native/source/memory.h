@@ -23,8 +23,13 @@ inline Memory allocate(size_t bytes) {
 // Memory of this thread that is kept for its next call: from some size on, new memory costs a page fault each page.
 class Kept {
  public:
-  // Null where there is none left.
-  void* get(size_t bytes) {
+  // Null where there is none left. Much memory is not kept: `own` holds it until the caller is done.
+  void* get(size_t bytes, Memory& own) {
+    constexpr size_t kMostKept = size_t{32} << 20;
+    if (bytes > kMostKept) {
+      own = allocate(bytes);
+      return own.get();
+    }
     if (bytes > size_) {
       memory_ = allocate(bytes);
       size_ = memory_ == nullptr ? 0 : bytes;
