@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from keras_codegemma.axes import Array, Float
+from keras_codegemma.kernels.xla_cpu import as_bits, from_bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,14 @@ class Partition:
     def rows(self, x: Array) -> Array:
         """The same array with its first axis over the batch axes and the others whole."""
         return jax.lax.with_sharding_constraint(x, self.sharding(self.batch_of(x.shape[0])))
+
+    def rows_from(self, parts: Array, *spec: str | tuple[str, ...] | None) -> Array:
+        """As `rows`, of an array that lies as `spec` says; its gradient goes back to lie so.
+
+        What is exchanged has the array's type, also where a 16-bit one is not computed with as it is: a compiler that
+        widens it to float32 would move twice the bytes.
+        """
+        return _moved(parts, self.sharding(*spec), self.sharding(self.batch_of(parts.shape[0])))
 
     def padded(self, arrays: Any, rows: int) -> Any:
         """The arrays [B, ...] with empty rows behind, so that the batch axes divide them, and split over these.
@@ -203,3 +212,28 @@ def _gather_backward(
 
 
 _gather.defvjp(_gather_forward, _gather_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _moved(
+    x: Float[Array, "..."], source: jax.sharding.NamedSharding, target: jax.sharding.NamedSharding
+) -> Float[Array, "..."]:
+    # Both ends are pinned around the integers, which no compiler makes floats of.
+    bits = as_bits(jax.lax.with_sharding_constraint(x, source))
+    bits = jax.lax.with_sharding_constraint(jax.lax.with_sharding_constraint(bits, source), target)
+    return from_bits(bits, x.dtype)
+
+
+def _moved_forward(
+    x: Array, source: jax.sharding.NamedSharding, target: jax.sharding.NamedSharding
+) -> tuple[Array, None]:
+    return _moved(x, source, target), None
+
+
+def _moved_backward(
+    source: jax.sharding.NamedSharding, target: jax.sharding.NamedSharding, _: None, gradient: Array
+) -> tuple[Array]:
+    return (_moved(gradient, target, source),)
+
+
+_moved.defvjp(_moved_forward, _moved_backward)

@@ -62,15 +62,14 @@ def embed_stored_in_parts(
     """As `embed`, where each device holds a part of every row of the table.
 
     Each looks up its part for the rows of all that share the width, and the parts are exchanged: as many bytes as the
-    result has, where gathering the table would move the table.
+    result has, where gathering the table would move the table. Rows and their gradients are moved in the table's type.
     """
     partition, width = storage.partition, storage.width_axis
     together = tuple(axis for axis in partition.batch if axis != width)
     if partition.batch_of(token_ids.shape[0]) is None:
         together = ()
     ids = jax.lax.with_sharding_constraint(token_ids, partition.sharding(together))
-    parts = jax.lax.with_sharding_constraint(jnp.take(table, ids, axis=0), partition.sharding(together, None, width))
-    return _scaled(partition.rows(parts))
+    return _scaled(partition.rows_from(jnp.take(table, ids, axis=0), together, None, width))
 
 
 def _scaled(vectors: Float[Array, "B T D"]) -> Float[Array, "B T D"]:

@@ -83,7 +83,7 @@ def _of_training(job: Job, mesh: MeshShape, topology: Topology) -> Iterator[_Unt
         yield "kernels", "all-gather", "fsdp", uses * len(gathered), uses * _gathered(gathered, job), True
         yield "embedding", "all-gather", "fsdp", 1, _gathered([table], job), True
         yield "ids", "all-gather", "fsdp", 1, 4 * rows * mesh.width_shards, False
-        yield "embedded rows", "all-to-all", "fsdp", 2, 2 * 2 * activations, False  # float32
+        yield "embedded rows", "all-to-all", "fsdp", 2, 2 * activations, False
         scattered = [part for part in trained if part.is_gathered]
         if scattered:
             kind: Collective = "all-reduce" if topology.sums_whole(mesh.width_shards) else "reduce-scatter"
