@@ -1,7 +1,7 @@
 """Makes the tiny preset's golden file: python -m tests.parity.make_tiny_golden
 
-transformers' Gemma computes, in float32 from the preset's weights, what `tests/presets/test_golden.py` compares with. Needs
-torch and transformers, which the tests do not. The prompts are those of the file that it writes anew.
+transformers' Gemma computes, in float32 from the preset's weights, what `tests/presets/test_golden.py` compares with.
+Needs torch and transformers, which the tests do not. The prompts are those of the file that it writes anew.
 """
 
 import hashlib

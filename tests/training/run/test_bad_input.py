@@ -57,7 +57,10 @@ def corpus(tmp_path_factory) -> Path:
         (lambda: ModelSettings(quantization="int8"), r"cannot be trained; got quantization='int8' without adapters"),
         (lambda: ModelSettings(lora_rank=4, adapter=Path("a")), r"brings its own rank; got lora_rank=4 too"),
         (lambda: ModelSettings(lora_rank=4, shape=SHAPE), r"need trained weights below them"),
-        (lambda: TrainingRecipe(name="a", steps=10).check_complete(), r"got corpus=None, chats=None and preferences=None"),
+        (
+            lambda: TrainingRecipe(name="a", steps=10).check_complete(),
+            r"got corpus=None, chats=None and preferences=None",
+        ),
         (
             lambda: TrainingRecipe(name="a", steps=10, data=DataSettings(corpus=Path("a"))).check_complete(),
             r"got warmup_steps=100 of 10 steps",
