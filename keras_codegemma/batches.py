@@ -19,7 +19,42 @@ Preprocess = Callable[..., tuple[Any, Any, Any]]
 """(examples, sample_weight=, epoch=, indices=) to (features, labels, weights)."""
 
 
-class ExampleBatches(keras.utils.PyDataset):
+class ShuffledBatches(keras.utils.PyDataset):
+    """Batches of something with a known number of rows, in a new order each epoch if so wished.
+
+    The order follows from `seed` and the number of the epoch alone, so a repeated run sees the same.
+    """
+
+    def __init__(self, *, batch_size: int, shuffle: bool, seed: int = 0):
+        super().__init__()
+        self._batch_size = batch_size
+        self._shuffle = shuffle
+        self._seed = seed
+        self._epoch = 0
+        self._order: np.ndarray | None = None
+
+    @property
+    def rows(self) -> int:
+        """Of an epoch."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return math.ceil(self.rows / self._batch_size)
+
+    def on_epoch_end(self) -> None:
+        """Moves on to the next epoch's order."""
+        self._epoch += 1
+        self._order = None
+
+    def _chosen(self, index: int) -> np.ndarray:
+        """The rows of a batch."""
+        if self._order is None:
+            rng = np.random.default_rng([self._seed, self._epoch])
+            self._order = rng.permutation(self.rows) if self._shuffle else np.arange(self.rows)
+        return self._order[index * self._batch_size : (index + 1) * self._batch_size]
+
+
+class ExampleBatches(ShuffledBatches):
     """A list of examples in batches, in a new order and with new infilling places each epoch.
 
     Both follow from `seed` and the number of the epoch alone, so a repeated run sees the same.
@@ -43,26 +78,18 @@ class ExampleBatches(keras.utils.PyDataset):
         shuffle: bool = False,
         seed: int = 0,
     ):
-        super().__init__()
+        super().__init__(batch_size=batch_size, shuffle=shuffle, seed=seed)
         self._examples = examples
         self._preprocess = preprocess
-        self._batch_size = batch_size
         self._weights = None if sample_weight is None else np.asarray(sample_weight, np.float32)
-        self._shuffle = shuffle
-        self._seed = seed
-        self._epoch = 0
-        self._order = self._new_order()
 
     @property
     def rows(self) -> int:
         """Examples of an epoch."""
         return len(self._examples)
 
-    def __len__(self) -> int:
-        return math.ceil(len(self._examples) / self._batch_size)
-
     def __getitem__(self, index: int):
-        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        chosen = self._chosen(index)
         return self._preprocess(
             [self._examples[i] for i in chosen],
             sample_weight=None if self._weights is None else self._weights[chosen],
@@ -70,15 +97,38 @@ class ExampleBatches(keras.utils.PyDataset):
             indices=[int(i) for i in chosen],
         )
 
-    def on_epoch_end(self) -> None:
-        """Moves on to the next epoch's order and places."""
-        self._epoch += 1
-        self._order = self._new_order()
 
-    def _new_order(self) -> np.ndarray:
-        if not self._shuffle:
-            return np.arange(len(self._examples))
-        return np.random.default_rng([self._seed, self._epoch]).permutation(len(self._examples))
+class ArrayBatches(ShuffledBatches):
+    """Arrays in batches: what Keras does itself where one process is alone.
+
+    Args:
+        arrays: features, labels and weights: arrays of as many rows, or dicts of them, or None.
+        batch_size: rows a batch; the last batch may be smaller.
+        shuffle: whether the order changes.
+    """
+
+    def __init__(self, arrays: Sequence[Any], *, batch_size: int, shuffle: bool):
+        super().__init__(batch_size=batch_size, shuffle=shuffle)
+        self._arrays = tuple(arrays)
+
+    @property
+    def rows(self) -> int:
+        """Of an epoch.
+
+        Raises:
+            ValueError: arrays of different numbers of rows.
+        """
+        sizes = {len(array) for array in keras.tree.flatten(self._arrays) if array is not None}
+        if len(sizes) != 1:
+            raise ValueError(f"All arrays must have as many rows; got {sorted(sizes)}. Cut or extend them.")
+        return sizes.pop()
+
+    def __getitem__(self, index: int):
+        chosen = self._chosen(index)
+        return tuple(
+            None if part is None else keras.tree.map_structure(lambda array: np.asarray(array)[chosen], part)
+            for part in self._arrays
+        )
 
 
 def to_batches(

@@ -10,7 +10,7 @@ import jax
 import keras
 
 from keras_codegemma import batches, distribution, token_scores
-from keras_codegemma.distribution.rows import LOSS_FACTOR, ArrayBatches, FilledBatches, agree_on_rows
+from keras_codegemma.distribution.rows import LOSS_FACTOR, FilledBatches, agree_on_rows
 
 LABELS = "labels"
 """The entry of the features that asks a model for token scores."""
@@ -184,8 +184,8 @@ class CausalLMTrainer(keras.Model):
             return data, ready
         size = batch_size or batches.DEFAULT_BATCH_SIZE
         if not ready and not isinstance(data, keras.utils.PyDataset) and not batches.is_stream(data):
-            data = ArrayBatches((data, y, sample_weight), batch_size=size, shuffle=shuffle)
-        if not isinstance(data, ArrayBatches | batches.ExampleBatches):
+            data = batches.ArrayBatches((data, y, sample_weight), batch_size=size, shuffle=shuffle)
+        if not isinstance(data, batches.ShuffledBatches):
             return data, ready
         return FilledBatches(data, agree_on_rows(parallel, rows=data.rows, batch_size=size)), True
 

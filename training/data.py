@@ -20,6 +20,7 @@ from training.config import DataSettings
 from training.corpus.loader import Batch, make_loader
 from training.corpus.manifest import read_manifest
 from training.preference import PairLoader, encode, read_preferences, reference_nats
+from training.shuffled import ShuffledLoader
 
 
 class Loader(Protocol):
@@ -89,50 +90,27 @@ def open_data(settings: DataSettings, lm: kcg.CodeGemmaCausalLM, *, folder: Path
     return _open_chats(settings, lm) if settings.chats is not None else _open_corpus(settings, lm)
 
 
-class ChatLoader(Iterator[Batch]):
+class ChatLoader(ShuffledLoader):
     """Conversations in a new order each epoch, without end.
 
     Args:
         conversations: lists of messages.
         preprocess: the model's preprocessor, called as `fit` calls it.
-        batch_size: conversations of a batch.
-        seed: of the order.
-        share: (index, count) of this host.
+        batch_size, seed, share: as `ShuffledLoader` takes them.
     """
 
     def __init__(
         self, conversations: Sequence[Any], preprocess: Any, *, batch_size: int, seed: int, share: tuple[int, int]
     ):
+        super().__init__(len(conversations), batch_size=batch_size, seed=seed, share=share)
         self._conversations = conversations
         self._preprocess = preprocess
-        self._batch_size = batch_size
-        self._seed = seed
-        self._share = share
-        self._step = 0
 
-    def __next__(self) -> Batch:
-        first, self._step = self._step * self._batch_size, self._step + 1
-        index, count = self._share
-        size = len(self._conversations)
-        chosen = [self._at(place) for place in range(first, first + self._batch_size)][index::count]
-        epochs = [place // size for place in range(first, first + self._batch_size)][index::count]
-        rows = [
-            self._preprocess([self._conversations[i]], epoch=epoch, indices=[i])
-            for i, epoch in zip(chosen, epochs, strict=True)
-        ]
+    def batch(self, chosen: Sequence[tuple[int, int]]) -> Batch:
+        """The rows of some conversations."""
+        rows = [self._preprocess([self._conversations[i]], epoch=epoch, indices=[i]) for i, epoch in chosen]
         features = {name: np.concatenate([row[0][name] for row in rows]) for name in rows[0][0]}
         return features, np.concatenate([row[1] for row in rows]), np.concatenate([row[2] for row in rows])
-
-    def go_to_step(self, step: int) -> None:
-        """Goes to the batch of a step, from 0."""
-        self._step = step
-
-    def close(self) -> None:
-        """Nothing runs in the background."""
-
-    def _at(self, place: int) -> int:
-        epoch, within = divmod(place, len(self._conversations))
-        return int(np.random.default_rng([self._seed, epoch]).permutation(len(self._conversations))[within])
 
 
 def _open_corpus(settings: DataSettings, lm: kcg.CodeGemmaCausalLM) -> TrainingData:

@@ -14,7 +14,7 @@ need nothing but them and the weights, which are 1 on the tokens of answers.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,9 @@ from keras_codegemma import token_scores
 from keras_codegemma.axes import Array, Float
 from keras_codegemma.trainer import LABELS, REFERENCE
 from training.config import PreferenceSettings
+from training.corpus.loader import Batch
+from training.shuffled import ShuffledLoader
 
-Batch = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]
 _EXAMPLE = '{"messages": [{"role": "user", "content": "..."}], "chosen": "...", "rejected": "..."}'
 
 
@@ -149,41 +150,24 @@ class Pairs:
         return features, self.labels[rows], self.weights[rows]
 
 
-class PairLoader(Iterator[Batch]):
-    """Pairs in a new order each epoch, without end; the batch of a step follows from seed and step alone.
+class PairLoader(ShuffledLoader):
+    """Pairs in a new order each epoch, without end.
 
     Args:
         pairs: all.
         reference: nats per answer token of each row, by the reference.
-        batch_size: pairs of a batch.
-        seed: of the order.
-        share: (index, count) of this host.
+        batch_size, seed, share: as `ShuffledLoader` takes them.
     """
 
     def __init__(
         self, pairs: Pairs, reference: np.ndarray, *, batch_size: int, seed: int, share: tuple[int, int]
     ) -> None:
+        super().__init__(len(pairs), batch_size=batch_size, seed=seed, share=share)
         self._pairs, self._reference = pairs, reference
-        self._batch_size, self._seed, self._share = batch_size, seed, share
-        self._step = 0
 
-    def __next__(self) -> Batch:
-        first, self._step = self._step * self._batch_size, self._step + 1
-        index, count = self._share
-        return self._pairs.batch(
-            [self._at(place) for place in range(first, first + self._batch_size)][index::count], self._reference
-        )
-
-    def go_to_step(self, step: int) -> None:
-        """Goes to the batch of a step, from 0."""
-        self._step = step
-
-    def close(self) -> None:
-        """Nothing runs in the background."""
-
-    def _at(self, place: int) -> int:
-        epoch, within = divmod(place, len(self._pairs))
-        return int(np.random.default_rng([self._seed, epoch]).permutation(len(self._pairs))[within])
+    def batch(self, chosen: Sequence[tuple[int, int]]) -> Batch:
+        """The rows of some pairs."""
+        return self._pairs.batch([pair for pair, _ in chosen], self._reference)
 
 
 @dataclass(frozen=True, kw_only=True)

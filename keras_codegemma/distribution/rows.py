@@ -6,7 +6,6 @@ of the real rows alone, on however many processes. In an epoch's mean of the los
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,49 +135,3 @@ class FilledBatches(keras.utils.PyDataset):
     def on_epoch_end(self) -> None:
         """Goes on to the next epoch's order."""
         self._batches.on_epoch_end()
-
-
-class ArrayBatches(keras.utils.PyDataset):
-    """Arrays in batches, in a new order each epoch if so wished: what Keras does itself where one process is alone.
-
-    Args:
-        arrays: features, labels and weights: arrays of as many rows, or dicts of them, or None.
-        batch_size: rows a batch; the last batch may be smaller.
-        shuffle: whether the order changes, by the number of the epoch alone.
-    """
-
-    def __init__(self, arrays: Sequence[Any], *, batch_size: int, shuffle: bool):
-        super().__init__()
-        self._arrays = tuple(arrays)
-        self._batch_size = batch_size
-        self._shuffle = shuffle
-        self._epoch = 0
-
-    @property
-    def rows(self) -> int:
-        """Of an epoch.
-
-        Raises:
-            ValueError: arrays of different numbers of rows.
-        """
-        sizes = {len(array) for array in keras.tree.flatten(self._arrays) if array is not None}
-        if len(sizes) != 1:
-            raise ValueError(f"All arrays must have as many rows; got {sorted(sizes)}. Cut or extend them.")
-        return sizes.pop()
-
-    def __len__(self) -> int:
-        return math.ceil(self.rows / self._batch_size)
-
-    def __getitem__(self, index: int):
-        order = np.arange(self.rows)
-        if self._shuffle:
-            order = np.random.default_rng([0, self._epoch]).permutation(self.rows)
-        chosen = order[index * self._batch_size : (index + 1) * self._batch_size]
-        return tuple(
-            None if part is None else keras.tree.map_structure(lambda array: np.asarray(array)[chosen], part)
-            for part in self._arrays
-        )
-
-    def on_epoch_end(self) -> None:
-        """Moves on to the next epoch's order."""
-        self._epoch += 1

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_codegemma.distribution.rows import LOSS_FACTOR, ArrayBatches, FilledBatches, Rows
+from keras_codegemma.batches import ArrayBatches
+from keras_codegemma.distribution.rows import LOSS_FACTOR, FilledBatches, Rows
 
 COUNTS = (5, 4, 1)
 

@@ -5,7 +5,6 @@ four chips, of which each holds a row and a quarter of the weights: what all hol
 what each repeats.
 """
 
-import jaxtyping
 import pytest
 
 from keras_codegemma.config import CODE_GEMMA_2B
@@ -13,18 +12,9 @@ from keras_codegemma.dry_run.planned import compile_plan
 from keras_codegemma.planning import Job, Topology, plan
 from keras_codegemma.sharding import MeshShape
 
-pytestmark = [pytest.mark.libtpu, pytest.mark.slow]
+pytestmark = [pytest.mark.libtpu, pytest.mark.slow, pytest.mark.usefixtures("shapes_stand_for_arrays")]
 
 ONE, FOUR = MeshShape(fsdp=1), MeshShape(fsdp=4)
-
-
-@pytest.fixture(autouse=True)
-def _shapes_may_stand_for_arrays():
-    """The tests' checks of annotations want arrays; here states are made of shapes."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.mark.parametrize(("rows", "length"), [(4, 2048), (1, 8192)])

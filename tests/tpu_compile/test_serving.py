@@ -4,7 +4,6 @@ Eight rows with a cache of 8192 tokens each. A chip has 16 GiB, of which the com
 `planning` says of the bytes is compared with the compiler's.
 """
 
-import jaxtyping
 import pytest
 
 from keras_codegemma.config import CODE_GEMMA_2B, CODE_GEMMA_7B
@@ -19,7 +18,7 @@ from keras_codegemma.planning import Job
 from keras_codegemma.planning.chips import V5E
 from keras_codegemma.planning.memory import memory
 
-pytestmark = pytest.mark.libtpu
+pytestmark = [pytest.mark.libtpu, pytest.mark.usefixtures("shapes_stand_for_arrays")]
 
 SHAPE = ServingShape(batch_rows=8, capacity=8192 + CAPACITY_SLACK["accelerator"])
 SLICES = {
@@ -34,15 +33,6 @@ JOBS = {
     )
     for name, (config, _, dtype) in SLICES.items()
 }
-
-
-@pytest.fixture(autouse=True)
-def _shapes_may_stand_for_arrays():
-    """The tests' checks of annotations want arrays; here caches and states are made of shapes."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.mark.parametrize(

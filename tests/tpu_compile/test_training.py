@@ -8,7 +8,6 @@ with those of `planning`.
 import time
 from dataclasses import replace
 
-import jaxtyping
 import pytest
 
 from keras_codegemma.config import CODE_GEMMA_2B, CODE_GEMMA_7B
@@ -17,7 +16,7 @@ from keras_codegemma.dry_run.planned import compile_plan
 from keras_codegemma.planning import Job, Plan, Topology, plan
 from keras_codegemma.sharding import MeshShape
 
-pytestmark = [pytest.mark.libtpu, pytest.mark.slow]
+pytestmark = [pytest.mark.libtpu, pytest.mark.slow, pytest.mark.usefixtures("shapes_stand_for_arrays")]
 
 SECONDS = 300  # of compiling on two cores
 ATTENTION_KERNELS = 4  # a block: forward, again for the backward pass, and the gradients of queries and of keys
@@ -27,15 +26,6 @@ CASES = {
     "7b-16x16": (CODE_GEMMA_7B, "v5e:16x16", MeshShape(replica=4, fsdp=64), 256),
     "2b-two-blocks-2x4": (replace(CODE_GEMMA_2B, num_layers=2), "v5e:2x4", MeshShape(fsdp=4, model=2), 8),
 }
-
-
-@pytest.fixture(autouse=True)
-def _shapes_may_stand_for_arrays():
-    """The tests' checks of annotations want arrays; here states are made of shapes."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.mark.parametrize("name", CASES)

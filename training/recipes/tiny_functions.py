@@ -5,7 +5,6 @@ from dataclasses import replace
 from training.corpus.recipe import CorpusRecipe
 from training.corpus.spans import SpanWeights
 from training.recipes import tiny_python
-from training.recipes._packages import pypi
 
 
 def recipe() -> CorpusRecipe:
@@ -13,4 +12,4 @@ def recipe() -> CorpusRecipe:
     base = tiny_python.recipe()
     spans = SpanWeights(nodes=0.1, rest_of_line=0.15, lines=0.6, block=0.05, characters=0.1)
     infill = replace(base.infill, fim_rate=0.95, span_weights=spans, max_lines=1, path_rate=0.25)
-    return replace(base, name="tiny_functions", sources=pypi(tiny_python.FUNCTIONS), epoch=1, infill=infill)
+    return replace(base, name="tiny_functions", sources=tiny_python.functions(), epoch=1, infill=infill)
