@@ -45,7 +45,7 @@ def contract(
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _contract(equation: str, storage: Storage | None, x: Array, kernel: Array) -> Array:
     kernel = kernel if storage is None else storage.gather(kernel)
-    return einsum_accumulating_in_float32(equation, x, kernel).astype(x.dtype)
+    return einsum_accumulating_in_float32(equation, x, kernel, out_dtype=x.dtype)
 
 
 def _contract_forward(
@@ -62,7 +62,9 @@ def _contract_backward(
     x_letters, kernel_letters = operands.split(",")
     # No letter is summed within one operand, so each gradient is again a product of the other two.
     used = kernel if storage is None else storage.gather(kernel)  # again: what was gathered is not kept
-    x_gradient = einsum_accumulating_in_float32(f"{result},{kernel_letters}->{x_letters}", gradient, used)
+    x_gradient = einsum_accumulating_in_float32(
+        f"{result},{kernel_letters}->{x_letters}", gradient, used, out_dtype=x.dtype
+    )
 
     def product(x: Array, gradient: Array) -> Array:
         equation = f"{x_letters},{result}->{kernel_letters}"
@@ -71,32 +73,35 @@ def _contract_backward(
         return sum_rows(equation, x, gradient).astype(kernel.dtype)
 
     if storage is None or not storage.can_scatter(x.shape[0]):
-        return x_gradient.astype(x.dtype), product(x, gradient)
+        return x_gradient, product(x, gradient)
     scattered = storage.scattered(product, x_letters, result, kernel_letters)
-    return x_gradient.astype(x.dtype), scattered(x, gradient)
+    return x_gradient, scattered(x, gradient)
 
 
 _contract.defvjp(_contract_forward, _contract_backward)
 
 
-def einsum_accumulating_in_float32(equation: str, x: Array, y: Array) -> Float[Array, "..."]:
-    """`jnp.einsum` of two arrays of one float type; the result is float32, whatever the operands are."""
+def einsum_accumulating_in_float32(
+    equation: str, x: Array, y: Array, *, out_dtype: Any = jnp.float32
+) -> Float[Array, "..."]:
+    """`jnp.einsum` of two arrays of one float type, summed in float32 and rounded once, to `out_dtype`."""
     operands, result = equation.split("->")
     x_letters, y_letters = operands.split(",")
     rows = x_letters[:2]
     if not result.startswith(rows):
-        return jnp.einsum(equation, x, y, preferred_element_type=jnp.float32)
+        return jnp.einsum(equation, x, y, preferred_element_type=jnp.float32).astype(out_dtype)
     batch, time = x.shape[:2]
     flat = x.reshape(batch * time, *x.shape[2:])
     layout = _layout(x_letters[2:], y_letters, result[2:])
     if layout is None:
         product = jnp.einsum(equation.replace(rows, "m"), flat, y, preferred_element_type=jnp.float32)
-        return product.reshape(batch, time, *product.shape[1:])
+        return product.reshape(batch, time, *product.shape[1:]).astype(out_dtype)
     sizes = dict(zip(y_letters, y.shape, strict=True))
     inputs = prod(x.shape[2:])
     if layout != "heads_first":
         y = y.reshape((inputs, -1) if layout == "inputs_first" else (-1, inputs))
-    product = matmul(flat.reshape(batch * time, inputs), y, layout=layout)
+    is_split = keras.distribution.distribution() is not None
+    product = matmul(flat.reshape(batch * time, inputs), y, layout=layout, out_dtype=out_dtype, is_split=is_split)
     return product.reshape(batch, time, *(sizes[letter] for letter in result[2:]))
 
 
@@ -126,8 +131,8 @@ def _logits_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array
     hidden, table = saved
     gradient = gradient.astype(hidden.dtype)
     return (
-        einsum_accumulating_in_float32("btv,vd->btd", gradient, table).astype(hidden.dtype),
-        einsum_accumulating_in_float32("btv,btd->vd", gradient, hidden).astype(table.dtype),
+        einsum_accumulating_in_float32("btv,vd->btd", gradient, table, out_dtype=hidden.dtype),
+        einsum_accumulating_in_float32("btv,btd->vd", gradient, hidden, out_dtype=table.dtype),
     )
 
 

@@ -26,3 +26,10 @@ def any_level(native_library):
     """Takes the limit on instruction set levels away again."""
     yield
     native.limit_level(None)
+
+
+@pytest.fixture
+def best_level(native_library):
+    """For kernels that the level avx512_bf16 alone has."""
+    if native.level("bfloat16") != "avx512_bf16":
+        pytest.skip(f"it needs avx512_bf16; this processor has {native.level('bfloat16')}")

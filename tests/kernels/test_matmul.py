@@ -55,6 +55,44 @@ def test_xla_products_equal_the_reference(layout, shape, dtype):
         np.testing.assert_allclose(got, expected, atol=tolerance("product", "float32") * 10 * np.abs(expected).max())
 
 
+MANY = [
+    *(
+        (rows, layout, shape)
+        for layout, shape in CASES
+        for rows in (17, 70)
+        if shape[-2 if layout != "outputs_first" else -1] % 2 == 0
+    ),
+    *((1200, layout, (130, 258)) for layout in ("inputs_first", "outputs_first")),
+    (1200, "heads_first", (3, 520, 40)),
+]
+
+
+@pytest.mark.parametrize(("rows", "layout", "shape"), MANY)
+def test_native_products_of_many_rows_equal_the_reference(best_level, rows, layout, shape):
+    x, weight = operands(layout, shape, rows)
+    expected = np.asarray(matmul(x, weight, layout=layout, implementation="reference"))
+    got = np.asarray(matmul(x, weight, layout=layout, implementation="native"))
+    assert got.shape == expected.shape
+    np.testing.assert_allclose(got, expected, atol=tolerance("product", "float32") * 10 * np.abs(expected).max())
+    rounded = matmul(x, weight, layout=layout, out_dtype=jnp.bfloat16, implementation="native")
+    np.testing.assert_array_equal(np.asarray(rounded), np.asarray(jnp.asarray(got, jnp.bfloat16)))
+    alone = matmul(x[-20:], weight, layout=layout, implementation="native")  # in other tiles
+    if rows > 20:
+        np.testing.assert_array_equal(np.asarray(alone), got[-20:])
+
+
+@pytest.mark.parametrize("layout", ["inputs_first", "outputs_first"])
+def test_nan_stays_in_its_row_and_its_output_among_many(best_level, layout):
+    x, weight = operands(layout, (130, 66) if layout == "inputs_first" else (66, 130), 70)
+    clean = np.asarray(matmul(x, weight, layout=layout, implementation="native"))
+    poisoned = weight.at[:, 7].set(jnp.nan) if layout == "inputs_first" else weight.at[7].set(jnp.nan)
+    got = np.asarray(matmul(x.at[65].set(jnp.nan), poisoned, layout=layout, implementation="native"))
+    rows, keep = np.delete(np.arange(70), 65), np.delete(np.arange(66), 7)
+    np.testing.assert_array_equal(got[rows][:, keep], clean[rows][:, keep])
+    assert np.isnan(got[65]).all()
+    assert np.isnan(got[:, 7]).all()
+
+
 @pytest.mark.parametrize("layout", ["inputs_first", "outputs_first"])
 def test_nan_stays_in_its_row_and_its_output(native_library, layout):
     x, weight = operands(layout, (130, 66) if layout == "inputs_first" else (66, 130), 3)
@@ -97,12 +135,18 @@ print(np.asarray(matmul(x, weight, layout="inputs_first", implementation="native
 @pytest.mark.parametrize(
     ("rows", "dtype", "message"),
     [
-        (17, "bfloat16", "it is for 1 to 16 rows, got 17"),
-        (0, "bfloat16", "it is for 1 to 16 rows, got 0"),
+        (0, "bfloat16", "there must be at least one row"),
+        (17, "bfloat16", "of more than 16 rows inputs must be even, got 9"),
         (1, "float32", "activations and weights must be bfloat16, got float32 and float32"),
     ],
 )
 def test_what_native_refuses_is_named(native_library, rows, dtype, message):
-    x, weight = operands("inputs_first", (8, 8), rows, dtype)
+    x, weight = operands("inputs_first", (9, 8), rows, dtype)
     with pytest.raises(ValueError, match=re.escape(message)):
         matmul(x, weight, layout="inputs_first", implementation="native")
+
+
+def test_rows_on_a_mesh_are_left_to_xla(native_library):
+    x, weight = operands("inputs_first", (8, 8), 17)
+    with pytest.raises(ValueError, match=r"on a mesh it is for 1 to 16 rows, got 17: XLA splits more"):
+        matmul(x, weight, layout="inputs_first", is_split=True, implementation="native")

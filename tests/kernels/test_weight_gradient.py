@@ -28,12 +28,6 @@ def operands(shapes, dtype: str) -> list[jax.Array]:
     return [jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes]
 
 
-@pytest.fixture
-def best_level(native_library):
-    if native.level("bfloat16") != "avx512_bf16":
-        pytest.skip("this processor has no AVX-512 BF16; the refusal is tested instead")
-
-
 @pytest.mark.parametrize(("equation", "x", "y"), CASES)
 def test_native_equals_the_reference(best_level, equation, x, y):
     x, y = operands((x, y), "bfloat16")

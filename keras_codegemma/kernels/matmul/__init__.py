@@ -1,4 +1,6 @@
-"""Activations times a bfloat16 or float32 weight, in float32: `matmul`."""
+"""Activations times a bfloat16 or float32 weight, summed in float32: `matmul`."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +20,7 @@ OPERATION = Operation(
     examples=lambda: {
         f"{dtype}_m{rows}_n16384_k2048": (
             (jax.ShapeDtypeStruct((rows, 2048), dtype), jax.ShapeDtypeStruct((2048, 16_384), dtype)),
-            {"layout": "inputs_first"},
+            {"layout": "inputs_first", "out_dtype": jnp.dtype(jnp.float32), "is_split": False},
         )
         for dtype in (jnp.dtype(jnp.bfloat16), jnp.dtype(jnp.float32))
         for rows in (1, 256)
@@ -27,7 +29,13 @@ OPERATION = Operation(
 
 
 def matmul(
-    x: Float[Array, "rows k"], weight: Float[Array, "..."], *, layout: str, implementation: str | None = None
+    x: Float[Array, "rows k"],
+    weight: Float[Array, "..."],
+    *,
+    layout: str,
+    out_dtype: Any = jnp.float32,
+    is_split: bool = False,
+    implementation: str | None = None,
 ) -> Float[Array, "rows ..."]:
     """Multiplies rows of activations with a weight, accumulating in float32. Not differentiable by itself.
 
@@ -35,9 +43,12 @@ def matmul(
         x: bfloat16, float16 or float32.
         weight: of the same type; [K, N] ("inputs_first"), [heads, K, H] ("heads_first") or [N, K] ("outputs_first").
         layout: which.
+        out_dtype: float32, or the type of `x`.
+        is_split: whether the operands may lie on a mesh, so that XLA must be able to split the product.
         implementation: "native", "xla_cpu", "xla" or "reference"; None for the best.
 
     Returns:
-        float32 [rows, N] or [rows, heads, H].
+        [rows, N] or [rows, heads, H].
     """
-    return OPERATION(x, weight, layout=layout, implementation=implementation)
+    options = {"layout": layout, "out_dtype": jnp.dtype(out_dtype), "is_split": is_split}
+    return OPERATION(x, weight, **options, implementation=implementation)

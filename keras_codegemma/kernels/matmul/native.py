@@ -1,7 +1,7 @@
-"""A few bfloat16 rows times a bfloat16 weight by the native CPU kernels, at the speed of reading the weight.
+"""bfloat16 rows times a bfloat16 weight by the native CPU kernels: few at the speed of reading it, many of arithmetic.
 
 XLA reads a weight for one row at 1 to 2 GB/s and for eight at 14, where the machine reads 40 (2048 x 16384, two cores).
-From `MAX_ROWS` on it is as fast as these kernels, and float32 it reads at full speed for any number.
+float32 it reads at full speed for any number of rows. For many bfloat16 rows see `python -m tests.benchmarks.products`.
 """
 
 import jax.numpy as jnp
@@ -10,22 +10,41 @@ from keras_codegemma.axes import Array, Float
 from keras_codegemma.kernels import native
 from keras_codegemma.kernels.native import products
 
-MAX_ROWS = 16
+FEW_ROWS = 16
+"""More are worth packing them, or the weight."""
+LEVEL = "avx512_bf16"
+"""The level that has products of many rows."""
 
 
-def supports(x: Array, weight: Array, *, layout: str) -> str | None:
+def supports(x: Array, weight: Array, *, layout: str, out_dtype: jnp.dtype, is_split: bool) -> str | None:
     """Why these arguments cannot run, or None when they can."""
     if x.dtype != jnp.bfloat16 or weight.dtype != jnp.bfloat16:
         return f"activations and weights must be bfloat16, got {x.dtype} and {weight.dtype}"
-    if not 1 <= x.shape[0] <= MAX_ROWS:
-        return f"it is for 1 to {MAX_ROWS} rows, got {x.shape[0]}"
-    return native.absence()
+    rows, inputs = x.shape
+    if rows == 0:
+        return "there must be at least one row"
+    if reason := native.absence():
+        return reason
+    if rows <= FEW_ROWS:
+        return None
+    if is_split:
+        return f"on a mesh it is for 1 to {FEW_ROWS} rows, got {rows}: XLA splits more"
+    if inputs % 2:
+        return f"of more than {FEW_ROWS} rows inputs must be even, got {inputs}"
+    level = native.level("bfloat16")
+    if level != LEVEL:
+        return f"more than {FEW_ROWS} rows need the instructions of {LEVEL}, this processor's best is {level}"
+    return None
 
 
-def matmul(x: Float[Array, "rows k"], weight: Float[Array, "..."], *, layout: str) -> Float[Array, "rows ..."]:
-    """Float32."""
-    out_dtype = jnp.dtype(jnp.float32)
+def matmul(
+    x: Float[Array, "rows k"], weight: Float[Array, "..."], *, layout: str, out_dtype: jnp.dtype, is_split: bool
+) -> Float[Array, "rows ..."]:
+    """Summed in float32, rounded once."""
+    is_few = x.shape[0] <= FEW_ROWS
     if layout == "outputs_first":
-        return products.by_outputs(x, [(weight, None)], out_dtype=out_dtype)[0]
-    product = products.by_inputs(x, weight, out_dtype=out_dtype)
+        if is_few:
+            return products.by_outputs(x, [(weight, None)], out_dtype=out_dtype)[0]
+        return products.many_by_outputs(x, weight, out_dtype=out_dtype)
+    product = (products.by_inputs if is_few else products.many_by_inputs)(x, weight, out_dtype=out_dtype)
     return product.reshape(x.shape[0], *weight.shape[0:1], -1) if layout == "heads_first" else product

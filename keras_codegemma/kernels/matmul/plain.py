@@ -15,17 +15,21 @@ from keras_codegemma.axes import Array, Float
 from keras_codegemma.kernels.matmul.reference import EQUATIONS
 
 
-def on_cpu(x: Float[Array, "rows k"], weight: Float[Array, "..."], *, layout: str) -> Float[Array, "rows ..."]:
-    """Float32, from operands of one type."""
+def on_cpu(
+    x: Float[Array, "rows k"], weight: Float[Array, "..."], *, layout: str, out_dtype: jnp.dtype, is_split: bool
+) -> Float[Array, "rows ..."]:
+    """From operands of one type, summed in float32."""
     product = _heads_first if layout == "heads_first" else _plain
     if x.dtype == jnp.bfloat16 and x.shape[0] == 1:
-        return product(jnp.pad(x, ((0, 1), (0, 0))), weight, layout)[:1]
-    return product(x, weight, layout)
+        return product(jnp.pad(x, ((0, 1), (0, 0))), weight, layout)[:1].astype(out_dtype)
+    return product(x, weight, layout).astype(out_dtype)
 
 
-def anywhere(x: Float[Array, "rows k"], weight: Float[Array, "..."], *, layout: str) -> Float[Array, "rows ..."]:
-    """Float32, from operands of one type, in one einsum."""
-    return _plain(x, weight, layout)
+def anywhere(
+    x: Float[Array, "rows k"], weight: Float[Array, "..."], *, layout: str, out_dtype: jnp.dtype, is_split: bool
+) -> Float[Array, "rows ..."]:
+    """From operands of one type, summed in float32, in one einsum."""
+    return _plain(x, weight, layout).astype(out_dtype)
 
 
 def _plain(x: Array, weight: Array, layout: str) -> Array:

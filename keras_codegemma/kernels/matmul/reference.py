@@ -8,7 +8,9 @@ EQUATIONS = {"inputs_first": "mk,kn->mn", "heads_first": "md,ndh->mnh", "outputs
 """Layouts of a weight: a dense kernel, a kernel with heads first, an embedding used as an output projection."""
 
 
-def matmul(x: Float[Array, "rows k"], weight: Float[Array, "..."], *, layout: str) -> Float[Array, "rows ..."]:
-    """The product by `EQUATIONS`, in float32."""
+def matmul(
+    x: Float[Array, "rows k"], weight: Float[Array, "..."], *, layout: str, out_dtype: jnp.dtype, is_split: bool
+) -> Float[Array, "rows ..."]:
+    """The product by `EQUATIONS`, in float32, rounded once."""
     wide = x.astype(jnp.float32), weight.astype(jnp.float32)
-    return jnp.einsum(EQUATIONS[layout], *wide, precision="highest")
+    return jnp.einsum(EQUATIONS[layout], *wide, precision="highest").astype(out_dtype)

@@ -40,6 +40,7 @@ _UNITS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("ffi", "ffi.cc", ()),
     ("rows_ffi", "rows_ffi.cc", ()),
     ("causal_ffi", "causal_ffi.cc", ()),
+    ("many_ffi", "many_ffi.cc", ()),
 )
 # Instructions of a level are allowed in that level's unit alone; the rest runs on any processor of its kind.
 _X86_UNITS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -56,7 +57,10 @@ _X86_UNITS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         (name, f"{name}.cc", (*_AVX512, "-mavx512bf16", "-mavx512vbmi"))
         for name in ("avx512_bf16", "avx512_bf16_inputs")
     ),
-    *((name, f"{name}.cc", (*_AVX512, "-mavx512bf16")) for name in ("rows_avx512_bf16", "causal_avx512_bf16")),
+    *(
+        (f"{name}_avx512_bf16", f"{name}_avx512_bf16.cc", (*_AVX512, "-mavx512bf16"))
+        for name in ("rows", "causal", "many")
+    ),
 )
 
 

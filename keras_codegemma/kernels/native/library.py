@@ -16,12 +16,12 @@ _LOGGER = logging.getLogger(__name__)
 DISABLE = "KERAS_CODEGEMMA_NATIVE"
 """Set to 0, the library is not opened. `KERAS_CODEGEMMA_THREADS` sets its threads; by default, one a processor."""
 
-INTERFACE = 4
+INTERFACE = 5
 """What `codegemma_interface` in `source/ffi.cc` must return."""
 
 TARGETS = (
     *("codegemma_nk", "codegemma_kn", "codegemma_rows", "codegemma_attend", "codegemma_gated"),
-    *("codegemma_causal", "codegemma_causal_backward"),
+    *("codegemma_causal", "codegemma_causal_backward", "codegemma_many_kn", "codegemma_many_nk"),
 )
 
 

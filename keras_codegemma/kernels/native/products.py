@@ -44,6 +44,22 @@ def by_inputs(
     return _call("codegemma_kn", x, [(weight, None)], outputs, group=0, heads=heads, out_dtype=out_dtype)[0]
 
 
+def many_by_inputs(x: Float[Array, "rows k"], weight: Float[Array, "... k n"], *, out_dtype: jnp.dtype) -> Array:
+    """As `by_inputs`, for many rows, both bfloat16. See `source/many.h`; AVX-512 BF16 alone has it."""
+    heads = weight.shape[0] if weight.ndim == 3 else 1
+    return _many("codegemma_many_kn", x, weight, heads * weight.shape[-1], out_dtype)
+
+
+def many_by_outputs(x: Float[Array, "rows k"], weight: Float[Array, "n k"], *, out_dtype: jnp.dtype) -> Array:
+    """As `by_outputs`, for many rows and one weight, both bfloat16. See `source/many.h`; AVX-512 BF16 alone has it."""
+    return _many("codegemma_many_nk", x, weight, weight.shape[0], out_dtype)
+
+
+def _many(target: str, x: Array, weight: Array, outputs: int, out_dtype: jnp.dtype) -> Array:
+    shape = jax.ShapeDtypeStruct((x.shape[0], outputs), out_dtype)
+    return jax.ffi.ffi_call(target, shape, vmap_method="sequential")(x, weight)
+
+
 def over_rows(x: Float[Array, "rows k"], y: Float[Array, "rows n"]) -> Float[Array, "k n"]:
     """The sum over rows of x's times y's, both bfloat16, in float32. See `source/rows.h`; AVX-512 BF16 alone has it."""
     shape = jax.ShapeDtypeStruct((x.shape[1], y.shape[1]), jnp.float32)

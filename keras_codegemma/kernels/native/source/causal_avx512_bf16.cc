@@ -1,10 +1,10 @@
 // Causal attention with AVX-512 BF16: the loops over tiles, compiled for these instructions.
 #include "causal.h"
 
-#include <immintrin.h>
 #include <math.h>
 
 #include "floats.h"
+#include "pairs_avx512_bf16.h"
 
 namespace codegemma {
 namespace {
@@ -13,109 +13,13 @@ constexpr int kVectors = kAttended / 16;
 constexpr int64_t kPairs = kAttended / 2;
 constexpr float kMasked = -1e30f;
 
-static inline __m512i columns(const uint16_t* row, int64_t count) {
-  if (count >= 32) return _mm512_loadu_si512(row);
-  return count <= 0 ? _mm512_setzero_si512() : _mm512_maskz_loadu_epi16((1u << count) - 1, row);
+static_assert(kAttended == kTileLanes, "a tile of queries is a tile of lanes");
+
+static void pack_tile(const uint16_t* rows, int64_t count, int64_t stride, int64_t width, uint32_t* to) {
+  pack_pairs(rows, count, stride, width, kAttended / 2, width, to);
 }
-
-// Two vectors of floats as pairs of bfloat16, the first's number in the low half.
-static inline __m512i as_pairs(__m512 first, __m512 second) {
-  alignas(64) static const uint16_t kOrder[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                                                  8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  return _mm512_permutexvar_epi16(_mm512_load_si512(kOrder), (__m512i)_mm512_cvtne2ps_pbh(second, first));
-}
-
-static void pack_pairs(const uint16_t* rows, int64_t count, int64_t stride, int64_t width, uint32_t* to) {
-  alignas(64) static const uint16_t kLow[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
-                                                8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
-  const __m512i low = _mm512_load_si512(kLow), high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
-  for (int64_t row = 0; row < kAttended; row += 2, to += width)
-    for (int64_t c = 0; c < width; c += 32) {
-      const __m512i even = row < count ? columns(rows + row * stride + c, width - c) : _mm512_setzero_si512();
-      const __m512i odd = row + 1 < count ? columns(rows + (row + 1) * stride + c, width - c) : _mm512_setzero_si512();
-      _mm512_storeu_si512(to + c, _mm512_permutex2var_epi16(even, low, odd));
-      if (width - c > 16) _mm512_storeu_si512(to + c + 16, _mm512_permutex2var_epi16(even, high, odd));
-    }
-}
-
-// A tile's rows to columns of pairs [width / 2, kAttended]; zeros where there is none.
-static void pack_columns(const uint16_t* rows, int64_t count, int64_t stride, int64_t width, uint32_t* to) {
-  const __m512i place = _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
-                                           _mm512_set1_epi32(static_cast<int>(stride / 2)));
-  for (int64_t row = 0; row < kAttended; row += 16) {
-    const int64_t left = count - row;
-    const __mmask16 mask = left >= 16 ? 0xffff : left <= 0 ? 0 : static_cast<__mmask16>((1u << left) - 1);
-    for (int64_t pair = 0; pair < width / 2; ++pair)
-      _mm512_storeu_si512(to + pair * kAttended + row,
-                          _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), mask, place,
-                                                      rows + row * stride + 2 * pair, 4));
-  }
-}
-
-// What the lanes' operand is multiplied by: pair p of row r is at from[r * row + p * pair].
-struct Factors {
-  const uint32_t* from;
-  int64_t row, pair;
-};
-
-template <int R, int V, bool kAdd>
-static inline void small_product(const Factors& a, const uint32_t* b, int64_t b_stride, int64_t pairs, float* c,
-                                 int64_t c_stride) {
-  __m512 sums[R][V];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v)
-      sums[r][v] = kAdd ? _mm512_loadu_ps(c + r * c_stride + 16 * v) : _mm512_setzero_ps();
-  const uint32_t* factor = a.from;
-  for (int64_t p = 0; p < pairs; ++p, factor += a.pair, b += b_stride) {
-    __m512bh row[V];
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) row[v] = (__m512bh)_mm512_loadu_si512(b + 16 * v);
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      const __m512bh both = (__m512bh)_mm512_set1_epi32(static_cast<int>(factor[r * a.row]));
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], both, row[v]);
-    }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) _mm512_storeu_ps(c + r * c_stride + 16 * v, sums[r][v]);
-}
-
-template <int V, bool kAdd>
-static inline void some_columns(const Factors& a, const uint32_t* b, int64_t b_stride, int64_t pairs, int64_t rows,
-                                float* c, int64_t c_stride) {
-  constexpr int R = 6;
-  int64_t r = 0;
-  for (; r + R <= rows; r += R)
-    small_product<R, V, kAdd>({a.from + r * a.row, a.row, a.pair}, b, b_stride, pairs, c + r * c_stride, c_stride);
-  for (; r + 2 <= rows; r += 2)
-    small_product<2, V, kAdd>({a.from + r * a.row, a.row, a.pair}, b, b_stride, pairs, c + r * c_stride, c_stride);
-  if (r < rows)
-    small_product<1, V, kAdd>({a.from + r * a.row, a.row, a.pair}, b, b_stride, pairs, c + r * c_stride, c_stride);
-}
-
-// c [rows, width] = or += a [rows, pairs] b [pairs, width], all of pairs.
-template <bool kAdd>
-static void product(const Factors& a, const uint32_t* b, int64_t width, int64_t pairs, int64_t rows, float* c) {
-  int64_t n = 0;
-  for (; n + 64 <= width; n += 64) some_columns<4, kAdd>(a, b + n, width, pairs, rows, c + n, width);
-  for (; n < width; n += 16) some_columns<1, kAdd>(a, b + n, width, pairs, rows, c + n, width);
-}
-
-static const uint32_t* words(const uint16_t* from) { return reinterpret_cast<const uint32_t*>(from); }
 
 static inline __m512 exponential_of(__m512 x) { return (__m512)exponential((Floats)x); }
-
-static void narrow(const float* from, int64_t count, uint16_t* to) {
-  for (int64_t i = 0; i < count; i += 16) {
-    const __m256i half = (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(from + i));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), half);
-  }
-}
 
 // Which keys of one tile the queries of another may see.
 struct Sight {
@@ -133,8 +37,7 @@ struct Sight {
     of_keys = operands.segments + batch * shape.time + key;
     for (int v = 0; v < kVectors; ++v) {
       const int64_t left = shape.time - query - 16 * v;
-      const __mmask16 mask = left >= 16 ? 0xffff : left <= 0 ? 0 : static_cast<__mmask16>((1u << left) - 1);
-      of_queries[v] = _mm512_maskz_loadu_epi32(mask, operands.segments + batch * shape.time + query + 16 * v);
+      of_queries[v] = _mm512_maskz_loadu_epi32(lanes(left), operands.segments + batch * shape.time + query + 16 * v);
     }
   }
 
@@ -157,7 +60,7 @@ static void forward(const CausalShape& shape, const CausalOperands& operands, co
   uint32_t *query = scratch, *weights = query + shape.packed();
   float *scores = reinterpret_cast<float*>(weights + kPairs * kAttended), *mixed = scores + kAttended * kAttended;
   const int64_t place = (batch * shape.time + q0) * of_queries + head * width;
-  pack_columns(operands.query + place, queries, of_queries, width, query);
+  pack_columns(operands.query + place, queries, of_queries, width / 2, query);
 
   const __m512 scale = _mm512_set1_ps(1.0f / sqrtf(static_cast<float>(width)));
   __m512 highest[kVectors], total[kVectors];
@@ -245,10 +148,10 @@ static void backward_of_head(const CausalShape& shape, const CausalOperands& ope
   for (int64_t tile = 0; tile < tiles; ++tile) {
     const int64_t q0 = tile * kAttended, count = shape.time - q0 < kAttended ? shape.time - q0 : kAttended;
     const int64_t place = row0 + q0 * of_queries;
-    pack_columns(operands.query + place, count, of_queries, width, query + tile * packed);
-    pack_pairs(operands.query + place, count, of_queries, width, query_pairs + tile * packed);
-    pack_columns(gradients.gradient + place, count, of_queries, width, gradient + tile * packed);
-    pack_pairs(gradients.gradient + place, count, of_queries, width, gradient_pairs + tile * packed);
+    pack_columns(operands.query + place, count, of_queries, width / 2, query + tile * packed);
+    pack_tile(operands.query + place, count, of_queries, width, query_pairs + tile * packed);
+    pack_columns(gradients.gradient + place, count, of_queries, width / 2, gradient + tile * packed);
+    pack_tile(gradients.gradient + place, count, of_queries, width, gradient_pairs + tile * packed);
     for (int64_t q = 0; q < kAttended; ++q) {
       // A query that is not there has weights of 0.
       log_total[q0 + q] = q < count ? gradients.log_total[(batch * shape.heads + head) * shape.time + q0 + q] : -kMasked;
@@ -267,7 +170,7 @@ static void backward_of_head(const CausalShape& shape, const CausalOperands& ope
   for (int64_t key_tile = 0; key_tile < tiles; ++key_tile) {
     const int64_t k0 = key_tile * kAttended, keys = shape.time - k0 < kAttended ? shape.time - k0 : kAttended;
     const int64_t place = (batch * shape.time + k0) * of_keys + head / shape.group() * width;
-    pack_pairs(operands.key + place, keys, of_keys, width, key_pairs);
+    pack_tile(operands.key + place, keys, of_keys, width, key_pairs);
     for (int64_t tile = key_tile; tile < tiles; ++tile) {
       const Sight sight(shape, operands, batch, tile, key_tile);
       if (!sight.any) continue;
@@ -316,6 +219,6 @@ static void backward(const CausalShape& shape, const CausalOperands& operands, c
 }  // namespace
 
 extern const CausalLevel kCausalAvx512Bf16;
-const CausalLevel kCausalAvx512Bf16 = {pack_pairs, forward_words, forward, backward_words, backward, narrow};
+const CausalLevel kCausalAvx512Bf16 = {pack_tile, forward_words, forward, backward_words, backward, narrow};
 
 }  // namespace codegemma

@@ -1,0 +1,137 @@
+// The products of many rows that XLA calls.
+//
+//   codegemma_many_kn: x bfloat16 [M, K], weight bfloat16 [K, N] or [heads, K, N / heads] -> bfloat16 or float32 [M, N]
+//   codegemma_many_nk: x bfloat16 [M, K], weight bfloat16 [N, K]                          -> bfloat16 or float32 [M, N]
+//
+// A number is summed over the inputs in one order, whatever the rows beside it and the threads.
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "errors.h"
+#include "levels.h"
+#include "many.h"
+#include "memory.h"
+#include "pages.h"
+#include "pool.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+namespace codegemma {
+namespace {
+
+using Halves = ffi::Buffer<ffi::BF16>;
+
+constexpr int64_t kMostRows = 1024;      // of a task, or packed at a time
+constexpr int64_t kLeastRows = 128;      // fewer, and packing the weights takes its time
+constexpr int64_t kTasksPerThread = 4;
+
+const ManyLevel* available() {
+#if defined(__x86_64__)
+  if (level_for(true) == &kAvx512Bf16) return &kManyAvx512Bf16;
+#endif
+  return nullptr;
+}
+
+int64_t ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+const uint16_t* bits(const Halves& buffer) { return reinterpret_cast<const uint16_t*>(buffer.typed_data()); }
+
+ffi::Error no_memory() {
+  return ffi::Error(ffi::ErrorCode::kResourceExhausted, "codegemma: no memory to pack rows in");
+}
+
+struct Call {
+  const uint16_t *x, *weight;
+  char* out;
+  bool out_is_bfloat16;
+  int64_t m, n, k;
+
+  ManyOut out_at(int64_t row, int64_t column) const {
+    return {out + (row * n + column) * (out_is_bfloat16 ? 2 : 4), out_is_bfloat16, n};
+  }
+};
+
+ffi::Error prepare(Call& call, const Halves& x, const Halves& weight, ffi::Result<ffi::AnyBuffer>& out) {
+  const auto of_x = x.dimensions(), of_out = out->dimensions();
+  if (of_x.size() != 2 || of_out.size() != 2 || of_x[0] != of_out[0]) return bad("rows must be [M, K] and [M, N]");
+  call = {bits(x), bits(weight), static_cast<char*>(out->untyped_data()),
+          out->element_type() == ffi::DataType::BF16, of_x[0], of_out[1], of_x[1]};
+  if (!call.out_is_bfloat16 && out->element_type() != ffi::DataType::F32) return bad("results are bfloat16 or float32");
+  if (call.k == 0 || call.k % 2 || static_cast<int64_t>(weight.element_count()) != call.n * call.k)
+    return bad("weights must have as many inputs as rows have columns, an even number");
+  if (available() == nullptr) return bad("this processor, or the limit that was set, lacks AVX-512 BF16");
+  prefer_large_pages(weight.untyped_data(), weight.size_bytes());
+  return ffi::Error::Success();
+}
+
+ffi::Error by_inputs(Halves x, Halves weight, ffi::Result<ffi::AnyBuffer> out) {
+  Call call;
+  if (auto error = prepare(call, x, weight, out); error.failure()) return error;
+  const auto shape = weight.dimensions();
+  if (shape.size() < 2 || shape.size() > 3 || shape[shape.size() - 2] != call.k) return bad("weights must be [.., K, N]");
+  const int64_t width = shape.back(), heads = shape.size() == 3 ? shape[0] : 1, panels = ceil(width, kManyColumns);
+  int64_t rows = std::min(call.m, kMostRows);
+  while (heads * panels * ceil(call.m, rows) < kTasksPerThread * thread_count() && rows / 2 >= kLeastRows)
+    rows = ceil(rows, 2);
+  const int64_t row_parts = ceil(call.m, rows);
+  std::atomic<bool> failed{false};
+  parallel_for(heads * panels * row_parts, [&](int64_t task) {
+    const int64_t m0 = task % row_parts * rows, panel = task / row_parts, head = panel / panels;
+    const int64_t n0 = panel % panels * kManyColumns;
+    thread_local Kept kept;
+    Memory own;
+    uint32_t* packed = static_cast<uint32_t*>(kept.get((kManyInputs / 2 + rows) * kManyColumns * 4, own));
+    if (packed == nullptr) {
+      failed = true;
+      return;
+    }
+    available()->by_inputs(call.x + m0 * call.k, std::min(rows, call.m - m0), call.k,
+                           call.weight + head * call.k * width + n0, width, std::min(kManyColumns, width - n0), packed,
+                           reinterpret_cast<float*>(packed + kManyInputs / 2 * kManyColumns),
+                           call.out_at(m0, head * width + n0));
+  });
+  return failed ? no_memory() : ffi::Error::Success();
+}
+
+ffi::Error by_outputs(Halves x, Halves weight, ffi::Result<ffi::AnyBuffer> out) {
+  Call call;
+  if (auto error = prepare(call, x, weight, out); error.failure()) return error;
+  const ManyLevel& level = *available();
+  const int64_t words = call.k / 2 * kManyColumns;
+  thread_local Kept kept;
+  Memory own;
+  uint32_t* packed = static_cast<uint32_t*>(
+      kept.get(ceil(std::min(call.m, kMostRows), kManyColumns) * words * 4, own));
+  if (packed == nullptr) return no_memory();
+  for (int64_t m0 = 0; m0 < call.m; m0 += kMostRows) {
+    const int64_t rows = std::min(kMostRows, call.m - m0), tiles = ceil(rows, kManyColumns);
+    const auto of_tile = [&](int64_t tile) { return std::min(kManyColumns, rows - tile * kManyColumns); };
+    parallel_for(tiles, [&](int64_t tile) {
+      level.pack(call.x + (m0 + tile * kManyColumns) * call.k, of_tile(tile), call.k, packed + tile * words);
+    });
+    const int64_t parts = ceil(call.n, kManyColumns);
+    int64_t together = tiles;
+    while (parts * ceil(tiles, together) < kTasksPerThread * thread_count() && together > 1) together = ceil(together, 2);
+    const int64_t groups = ceil(tiles, together);
+    parallel_for(parts * groups, [&](int64_t task) {
+      alignas(64) float sums[kManyColumns * kManyColumns];
+      const int64_t n0 = task / groups * kManyColumns, first = task % groups * together;
+      for (int64_t tile = first; tile < std::min(first + together, tiles); ++tile)
+        level.by_outputs(packed + tile * words, of_tile(tile), call.k, call.weight + n0 * call.k,
+                         std::min(kManyColumns, call.n - n0), sums, call.out_at(m0 + tile * kManyColumns, n0));
+    });
+  }
+  return ffi::Error::Success();
+}
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(codegemma_many_kn, by_inputs,
+                              ffi::Ffi::Bind().Arg<Halves>().Arg<Halves>().Ret<ffi::AnyBuffer>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(codegemma_many_nk, by_outputs,
+                              ffi::Ffi::Bind().Arg<Halves>().Arg<Halves>().Ret<ffi::AnyBuffer>());
+
+}  // namespace codegemma
