@@ -29,3 +29,16 @@ def keep_freed_memory() -> bool:
         return False
     # One heap that only grows: without the first, large pieces of other threads would be mapped apart again.
     return all([mallopt(_ARENA_MAX, 1), mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, -1)])
+
+
+def release_freed_memory() -> bool:
+    """Gives what has been freed back to the system, wherever it lies in the heap; also after `keep_freed_memory`.
+
+    Returns:
+        Whether it could: only glibc can.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if ctypes.util.find_library("c") else None
+    if trim is None:
+        return False
+    trim(0)
+    return True

@@ -22,7 +22,7 @@ ROWS: tuple[frozenset[str], ...] = (
         {
             *("backbone", "preprocessor", "generation", "presets", "convert"),
             *("adapters", "batches", "beam_search", "completion", "example_encoder", "prompt_budget", "requests"),
-            *("scoring", "trainer", "training_examples"),
+            *("scoring", "settling", "trainer", "training_examples"),
         }
     ),
     frozenset({"layers", "sampling", "token_scores"}),

@@ -9,6 +9,7 @@ import keras
 import keras_codegemma as kcg
 from keras_codegemma import token_scores
 from keras_codegemma.planning.work import training_flops_per_token
+from keras_codegemma.settling import Settling
 from training.callbacks import Counting, Interval, Progress
 from training.checkpoint import Checkpoints, check_room, state_bytes
 from training.config import TrainingRecipe
@@ -108,7 +109,7 @@ def _fit(
             flops_per_token=training_flops_per_token(lm.backbone.config, data.sequence_length),
             report=_reports(report, events) if writes else lambda line: None,
         )
-        callbacks = [counting, interval]
+        callbacks = [counting, interval, Settling()]
         try:
             while progress.step < recipe.steps and not progress.stops:
                 _some_intervals(recipe, lm, data, progress, callbacks)

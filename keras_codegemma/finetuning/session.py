@@ -17,6 +17,7 @@ from keras_codegemma.evaluation.metrics import clustered_interval, edit_similari
 from keras_codegemma.evaluation.problems import Problem
 from keras_codegemma.evaluation.repository import build
 from keras_codegemma.finetuning.files import SENTINEL_TOKENS, Repository, batches, pieces
+from keras_codegemma.settling import Settling
 
 ALL_TARGETS = ("query", "key", "value", "attention_output", "ffw_gating", "ffw_gating_2", "ffw_linear")
 
@@ -199,7 +200,7 @@ def _train(
         lm.compile(optimizer=keras.optimizers.Adam(settings.rate, beta_2=0.95, global_clipnorm=1.0))
         pace = _Pace(steps=each, seconds=60 * settings.minutes, rate=settings.rate, report=report)
         stream = batches(found, batch_size=settings.batch_size, seed=settings.seed)
-        lm.fit(stream, steps_per_epoch=each, epochs=_INTERVALS, callbacks=[pace], verbose=0)  # type: ignore[arg-type]
+        lm.fit(stream, steps_per_epoch=each, epochs=_INTERVALS, callbacks=[pace, Settling()], verbose=0)  # type: ignore[arg-type]
         return pace.done, pace.elapsed, tuple(pace.losses)
     finally:
         lm.preprocessor = original

@@ -54,17 +54,21 @@ class Implementation:
         platforms: where it can run at all.
         supports: called with the operation's arguments (arrays or `ShapeDtypeStruct`s); None, or why it cannot.
         run: called with the operation's arguments.
+        splits: whether XLA can split it over a mesh by itself; a foreign function it would run whole on every device.
     """
 
     name: str
     platforms: tuple[str, ...]
     supports: Callable[..., str | None]
     run: Callable[..., Any]
+    splits: bool = True
 
-    def refusal(self, platform: str, *arguments: Any, **options: Any) -> str | None:
+    def refusal(self, platform: str, *arguments: Any, is_split: bool = False, **options: Any) -> str | None:
         """Why it cannot run there on these arguments, or None."""
         if platform not in self.platforms:
             return f"it is for {' and '.join(self.platforms)}, not {platform}"
+        if is_split and not self.splits:
+            return "the operands may lie on a mesh, and XLA cannot split it"
         return self.supports(*arguments, **options)
 
 
@@ -103,17 +107,17 @@ class Operation:
         self.implementations = implementations
         OPERATIONS[name] = self
 
-    def choose(self, platform: str, *arguments: Any, **options: Any) -> Choice:
+    def choose(self, platform: str, *arguments: Any, is_split: bool = False, **options: Any) -> Choice:
         """The first implementation that can run on a platform."""
         refused: dict[str, str] = {}
         for candidate in self.implementations:
-            reason = candidate.refusal(platform, *arguments, **options)
+            reason = candidate.refusal(platform, *arguments, is_split=is_split, **options)
             if reason is None:
                 return Choice(taken=candidate, refused=refused)
             refused[candidate.name] = reason
         raise AssertionError(f"the reference of {self.name} refused: {refused}")
 
-    def named(self, name: str, *arguments: Any, **options: Any) -> Implementation:
+    def named(self, name: str, *arguments: Any, is_split: bool = False, **options: Any) -> Implementation:
         """The implementation of this name.
 
         Raises:
@@ -125,25 +129,28 @@ class Operation:
                 f"An implementation of {self.name} must be one of {list(by_name)}; got {name!r}. "
                 "Choose one, or None for the best."
             )
-        if reason := by_name[name].refusal(this_platform(), *arguments, **options):
+        if reason := by_name[name].refusal(this_platform(), *arguments, is_split=is_split, **options):
             raise ValueError(
                 f"The implementation {name!r} of {self.name} must be able to run here; it cannot: {reason}. "
                 "Pass implementation=None for the best that can."
             )
         return by_name[name]
 
-    def __call__(self, *arguments: Any, implementation: str | None = None, **options: Any) -> Any:
+    def __call__(
+        self, *arguments: Any, implementation: str | None = None, is_split: bool = False, **options: Any
+    ) -> Any:
         """Runs the named implementation, or on each platform the best.
 
         Args:
             *arguments: arrays, or pytrees of them.
             implementation: a name; None for the best, or for what `using` asks for.
+            is_split: whether operands may lie on a mesh, and nothing but XLA splits the operation over it.
             **options: static.
         """
         name = implementation or _asked_for.value
         if name is not None:
-            return self.named(name, *arguments, **options).run(*arguments, **options)
-        choices = {platform: self.choose(platform, *arguments, **options) for platform in PLATFORMS}
+            return self.named(name, *arguments, is_split=is_split, **options).run(*arguments, **options)
+        choices = {platform: self.choose(platform, *arguments, is_split=is_split, **options) for platform in PLATFORMS}
         self._log(choices[this_platform()])
         taken = {platform: choice.taken for platform, choice in choices.items()}
         if len(set(map(id, taken.values()))) == 1:

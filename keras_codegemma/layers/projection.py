@@ -68,9 +68,8 @@ def _contract_backward(
 
     def product(x: Array, gradient: Array) -> Array:
         equation = f"{x_letters},{result}->{kernel_letters}"
-        # On a mesh XLA splits the product, as it could not a native one.
-        sum_rows = weight_gradient if storage is None else einsum_accumulating_in_float32
-        return sum_rows(equation, x, gradient).astype(kernel.dtype)
+        is_split = keras.distribution.distribution() is not None
+        return weight_gradient(equation, x, gradient, is_split=is_split).astype(kernel.dtype)
 
     if storage is None or not storage.can_scatter(x.shape[0]):
         return x_gradient, product(x, gradient)

@@ -33,9 +33,10 @@ class RMSNormalization(keras.layers.Layer):
         Returns:
             [B, T, D] in the compute dtype; with a residual, the pair of the sum and its normalisation.
         """
+        options = {"epsilon": self.epsilon, "is_split": keras.distribution.distribution() is not None}
         if residual is None:
-            return rms_norm(x, self.scale.value, epsilon=self.epsilon)
-        return add_rms_norm(x, residual, self.scale.value, epsilon=self.epsilon)
+            return rms_norm(x, self.scale.value, **options)
+        return add_rms_norm(x, residual, self.scale.value, **options)
 
     def compute_output_spec(self, x, residual=None):
         spec = keras.KerasTensor(x.shape, dtype=self.compute_dtype)

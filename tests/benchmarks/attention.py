@@ -5,19 +5,17 @@
 Bfloat16, each row packed with three documents. Both sides alternate in one run; medians of wall time.
 """
 
-import statistics
 import sys
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from keras_codegemma.kernels.attention import attention
+from tests.benchmarks.alternating import medians
 
 # Rows, tokens, query heads, key-value heads, width: the tiny preset's training steps, a row of 2B, one of 7B.
 SHAPES = ((8, 1024, 4, 1, 64), (16, 512, 4, 1, 64), (1, 1024, 8, 1, 256), (1, 1024, 16, 16, 256))
-REPEATS = 7
 SIDES = ("native", "chunked")
 
 
@@ -36,18 +34,13 @@ def main() -> None:
 
         shown = []
         for what, change in (("forward", lambda f: f), ("with gradients", lambda f: jax.grad(f, argnums=(0, 1, 2)))):
-            programs = {side: jax.jit(change(lambda *x, side=side: total(*x, side=side))) for side in SIDES}
-            seconds: dict[str, list[float]] = {side: [] for side in SIDES}
-            for _ in range(REPEATS + 1):
-                for side, program in programs.items():
-                    begin = time.perf_counter()
-                    jax.block_until_ready(program(query, key, value, segments))
-                    seconds[side].append(time.perf_counter() - begin)
-            # The first of each compiles.
-            medians = {side: 1e3 * statistics.median(found[1:]) for side, found in seconds.items()}
+            seconds = medians(
+                {side: change(lambda *x, side=side: total(*x, side=side)) for side in SIDES},
+                *(query, key, value, segments),
+            )
             shown.append(
-                f"{what} {medians['native']:.1f} ms, by XLA {medians['chunked']:.1f} "
-                f"({medians['chunked'] / medians['native']:.1f} times)"
+                f"{what} {1e3 * seconds['native']:.1f} ms, by XLA {1e3 * seconds['chunked']:.1f} "
+                f"({seconds['chunked'] / seconds['native']:.1f} times)"
             )
         sys.stdout.write(f"{batch} x {tokens}, heads {heads} / {kv_heads} x {width}: {'; '.join(shown)}\n")
 

@@ -5,19 +5,16 @@
 Both sides alternate in one run; medians of wall time. What other work there is on the machine takes from both.
 """
 
-import statistics
 import sys
-import time
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from keras_codegemma.kernels.weight_gradient import weight_gradient
+from tests.benchmarks.alternating import medians
 
 # Rows, inputs, outputs: of the tiny preset's training step, and of 2B's feed-forward.
 SHAPES = ((8192, 256, 768), (8192, 768, 256), (8192, 256, 2048), (2048, 2048, 2048), (2048, 2048, 16_384))
-REPEATS = 9
 SIDES = ("native", "xla")
 
 
@@ -26,18 +23,11 @@ def main() -> None:
     for rows, inputs, outputs in SHAPES:
         rng = np.random.default_rng(0)
         x, y = (jnp.asarray(rng.normal(size=(rows, columns)), jnp.bfloat16) for columns in (inputs, outputs))
-        programs = {
-            side: jax.jit(lambda x, y, side=side: weight_gradient("mk,mn->kn", x, y, implementation=side))
-            for side in SIDES
-        }
-        seconds: dict[str, list[float]] = {side: [] for side in SIDES}
-        for _ in range(REPEATS + 1):
-            for side, program in programs.items():
-                begin = time.perf_counter()
-                program(x, y).block_until_ready()
-                seconds[side].append(time.perf_counter() - begin)
-        # The first of each compiles.
-        speed = {side: 2e-9 * rows * inputs * outputs / statistics.median(found[1:]) for side, found in seconds.items()}
+        seconds = medians(
+            {side: lambda x, y, side=side: weight_gradient("mk,mn->kn", x, y, implementation=side) for side in SIDES},
+            *(x, y),
+        )
+        speed = {side: 2e-9 * rows * inputs * outputs / found for side, found in seconds.items()}
         sys.stdout.write(
             f"[{rows}, {inputs}] x [{rows}, {outputs}]: "
             + ", ".join(f"{side} {value:.0f} GFLOP/s" for side, value in speed.items())

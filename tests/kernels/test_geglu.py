@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from keras_codegemma.kernels import native
-from keras_codegemma.kernels.geglu import OPERATION, PRODUCTS, cases, geglu, geglu_products, plain, reference, tpu
+from keras_codegemma.kernels.geglu import (
+    BACKWARD,
+    OPERATION,
+    PRODUCTS,
+    cases,
+    geglu,
+    geglu_products,
+    plain,
+    reference,
+    tpu,
+)
 from tests.tolerances import tolerance
 
 TILES = tpu.Tiles(rows=16, outputs=256, inputs=128)  # several along each axis, the last beyond the arrays
@@ -51,6 +61,32 @@ def test_the_native_unit_equals_float64_at_every_level(any_level, level, dtype):
         g, u = (np.asarray(x, np.float64) for x in (gate, up))
         expected = 0.5 * g * (1 + np.tanh(np.sqrt(2 / np.pi) * (g + 0.044715 * g**3))) * u
         assert error(ours, expected) <= tolerance("geglu", dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("level", ["avx512", "avx2", "portable"])
+def test_the_native_gradients_equal_float64_at_every_level(any_level, level, dtype):
+    try:
+        native.limit_level(level)
+    except ValueError as refusal:
+        assert "this processor lacks its instructions" in str(refusal)  # noqa: PT017 (levels differ by machine)
+        return
+    for rows, width in ((1, 16_384), (3, 77), (1, 5)):
+        gate, up, gradient = numbers(3, rows, width, dtype=dtype, size=4)
+        ours = BACKWARD(gate, up, gradient, implementation="native")
+        g, u, d = (np.asarray(x, np.float64) for x in (gate, up, gradient))
+        t = np.tanh(np.sqrt(2 / np.pi) * (g + 0.044715 * g**3))
+        slope = (1 + t) / 2 + g * (1 - t**2) / 2 * np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * g**2)
+        for our, expected in zip(ours, (d * u * slope, d * g * (1 + t) / 2), strict=True):
+            assert our.dtype == gate.dtype
+            assert error(our, expected) <= tolerance("geglu", dtype)
+
+
+def test_the_native_gradients_of_extreme_gates_are_numbers(native_library):
+    gate = jnp.asarray([-1e30, -40.0, 0.0, 40.0, 1e10], jnp.float32)
+    of_gate, of_up = BACKWARD(gate, jnp.full(5, 2.0), jnp.ones(5), implementation="native")
+    assert of_gate.tolist() == [0, 0, 1, 2, 2]
+    assert of_up.tolist() == [0, 0, 0, 40, 1e10]
 
 
 def test_the_native_unit_keeps_nan_in_its_place(native_library):

@@ -11,6 +11,7 @@ from keras_codegemma.kernels.linear_cross_entropy import (
     cases,
     chunked,
     linear_cross_entropy,
+    native,
     reference,
     statistics,
     tpu,
@@ -61,6 +62,65 @@ def assert_same(ours: Statistics, theirs: Statistics) -> None:
     assert np.array_equal(ours.best, theirs.best)
 
 
+NATIVE = (*cases.SMALL[1:], *(cases.Case(rows=r, width=w, vocabulary=v) for r, w, v in ((1, 64, 1), (70, 320, 4099))))
+
+
+@pytest.mark.parametrize("case", NATIVE, ids=lambda case: case.name)
+def test_native_values_and_gradients_equal_the_reference(best_level, case):
+    check_values_and_gradients(native.statistics, case, dtype="bfloat16")
+
+
+def test_native_takes_words_a_block_at_a_time(best_level):
+    """So many rows that a block of slopes holds 1280 of the 2000 words."""
+    check_values_and_gradients(native.statistics, cases.Case(rows=6500, width=64, vocabulary=2000), dtype="bfloat16")
+
+
+def test_nan_stays_in_its_row_of_native_statistics(best_level):
+    hidden, table, labels = operands(cases.Case(rows=70, width=64, vocabulary=300), "bfloat16")
+    clean, poisoned = (native.statistics(x, table, labels) for x in (hidden, hidden.at[65].set(jnp.nan)))
+    others = np.delete(np.arange(70), 65)
+    for ours, theirs in zip(poisoned, clean, strict=True):
+        assert np.array_equal(ours[others], theirs[others])
+    assert np.isnan(poisoned.log_total[65])
+
+
+def test_a_label_outside_the_vocabulary_has_the_logit_0(best_level):
+    hidden, table, labels = operands(cases.Case(rows=70, width=64, vocabulary=300), "bfloat16")
+    labels = labels.at[3].set(-1).at[69].set(300)
+
+    def total(hidden, table):
+        found = native.statistics(hidden, table, labels)
+        return found.label_logit.sum(), found
+
+    gradients, found = jax.grad(total, argnums=(0, 1), has_aux=True)(hidden, table)
+    assert found.label_logit[3] == found.label_logit[69] == 0
+    assert not np.asarray(gradients[0][np.asarray([3, 69])]).any()
+    assert np.asarray(gradients[0][np.asarray([2, 68])]).any()
+
+
+def test_native_of_a_frozen_table_gives_the_same_gradient(best_level):
+    hidden, table, labels = operands(cases.Case(rows=70, width=64, vocabulary=300), "bfloat16")
+
+    def total(hidden, table):
+        found = native.statistics(hidden, table, labels)
+        return (found.log_total - found.label_logit).sum()
+
+    alone = jax.grad(total)(hidden, table)
+    np.testing.assert_array_equal(np.asarray(alone), np.asarray(jax.grad(total, argnums=(0, 1))(hidden, table)[0]))
+
+
+@pytest.mark.parametrize(
+    ("hidden", "table", "message"),
+    [
+        ((4, 64), jnp.float32, "hidden states and table must be bfloat16, got float32"),
+        ((4, 60), jnp.bfloat16, "hidden states must be a multiple of 64 wide, got 60"),
+    ],
+)
+def test_what_native_refuses_is_named(hidden, table, message):
+    x = jnp.zeros(hidden, table)
+    assert native.supports(x, jnp.zeros((8, hidden[1]), table), jnp.zeros(4, jnp.int32)) == message
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("version", "case"),
@@ -69,9 +129,13 @@ def assert_same(ours: Statistics, theirs: Statistics) -> None:
     ids=lambda x: getattr(x, "name", x),
 )
 def test_values_and_gradients_equal_the_reference(version, case, *, dtype):
+    check_values_and_gradients(VERSIONS[version], case, dtype=dtype)
+
+
+def check_values_and_gradients(run, case: cases.Case, *, dtype: str) -> None:
     hidden, table, labels = operands(case, dtype)
     weights = random_weights(case.rows)
-    theirs, ours = (outcome(run, hidden, table, labels, weights) for run in (reference.statistics, VERSIONS[version]))
+    theirs, ours = (outcome(version, hidden, table, labels, weights) for version in (reference.statistics, run))
     assert_same(ours[0], theirs[0])
     for our, their, factor in zip(ours[1], theirs[1], (table, hidden), strict=True):
         # Of the largest term of the sum: with few rows of the table the softmax and the label's 1 cancel.
@@ -215,7 +279,7 @@ def test_no_logits_are_kept():
 
 def test_choice_follows_the_platform():
     hidden, table, labels = operands(cases.SMALL[0], "bfloat16")
-    assert OPERATION.choose("cpu", hidden, table, labels).taken.name == "chunked_cpu"
+    assert OPERATION.choose("cpu", hidden, table.astype(jnp.float32), labels).taken.name == "chunked_cpu"
     assert OPERATION.choose("tpu", hidden, table, labels).taken.name == "pallas"
     quantized = quantize(np.asarray(table, np.float32), "int8")
     choice = OPERATION.choose("tpu", hidden, quantized, labels)

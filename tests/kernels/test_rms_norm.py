@@ -7,20 +7,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from keras_codegemma.kernels import native as library
 from keras_codegemma.kernels import rms_norm as module
-from keras_codegemma.kernels.rms_norm import add_rms_norm, cases, plain, reference, rms_norm, tpu
+from keras_codegemma.kernels.rms_norm import add_rms_norm, cases, native, plain, reference, rms_norm, tpu
 from tests.tolerances import tolerance
 
 EPSILON = 1e-6
 TILES = tpu.Tiles(rows=16)  # so that most cases have several, and the last reaches beyond the rows
 VERSIONS = {
+    "native": (native.rms_norm, native.backward),
     "xla": (plain.rms_norm, plain.backward),
     "pallas": (
         partial(tpu.rms_norm, tiles=TILES, interpret=True),
         partial(tpu.backward, tiles=TILES, interpret=True),
     ),
 }
-RUNS = [("xla", case) for case in cases.TESTED] + [("pallas", case) for case in (*cases.CUT, *cases.SMALL)]
+RUNS = [(name, case) for name in ("xla", "native") for case in cases.TESTED] + [
+    ("pallas", case) for case in (*cases.CUT, *cases.SMALL)
+]
 
 
 def operands(case: cases.Case, dtype: str) -> list[jax.Array]:
@@ -37,7 +41,7 @@ def error(ours: jax.Array, theirs: jax.Array) -> float:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("version", "case"), RUNS, ids=lambda x: getattr(x, "name", x))
-def test_values_and_gradients_equal_the_reference(version, case, dtype):
+def test_values_and_gradients_equal_the_reference(native_library, version, case, dtype):
     x, residual, of_total, of_normed, scale = operands(case, dtype)
     forward, backward = VERSIONS[version]
     total, normed = forward(x, residual if case.residual else None, scale, epsilon=EPSILON)
@@ -82,9 +86,46 @@ def test_the_public_functions_have_the_gradients_of_the_formula(implementation):
             assert error(our, their) <= tolerance("rms_norm", "float32")
 
 
+@pytest.mark.parametrize("level", ["avx512", "avx2", "portable"])
+def test_native_equals_the_reference_at_every_level(any_level, level):
+    try:
+        library.limit_level(level)
+    except ValueError as refusal:
+        assert "this processor lacks its instructions" in str(refusal)  # noqa: PT017 (levels differ by machine)
+        return
+    x, residual, of_total, of_normed, scale = operands(cases.Case(rows=150, width=77, residual=True), "float32")
+    ours = add_rms_norm(x, residual, scale, epsilon=EPSILON, implementation="native")
+    for our, their in zip(ours, reference.rms_norm(x, residual, scale, epsilon=EPSILON), strict=True):
+        assert error(our, their) <= tolerance("rms_norm", "float32")
+    gradients = module.BACKWARD(ours[0], scale, of_total, of_normed, epsilon=EPSILON, implementation="native")
+    for our, their in zip(
+        gradients, reference.backward(ours[0], scale, of_total, of_normed, epsilon=EPSILON), strict=True
+    ):
+        assert error(our, their) <= tolerance("rms_norm", "float32")
+
+
+def test_few_rows_and_rows_on_a_mesh_are_the_compilers(native_library):
+    many, few = jnp.ones((64, 128)), jnp.ones((63, 128))
+    for rows, is_split, reason in (
+        (many, True, "the operands may lie on a mesh, and XLA cannot split it"),
+        (few, False, "it is for 64 rows or more, got 63"),
+    ):
+        choice = module.OPERATION.choose("cpu", rows, None, jnp.ones(128), epsilon=EPSILON, is_split=is_split)
+        assert choice.taken.name == "xla"
+        assert choice.refused["native"] == reason
+    assert module.OPERATION.choose("cpu", many, None, jnp.ones(128), epsilon=EPSILON).taken.name == "native"
+
+
+def test_nan_stays_in_its_row(native_library):
+    x = jnp.ones((70, 128), jnp.bfloat16).at[65, 3].set(jnp.nan)
+    normed = np.asarray(rms_norm(x, jnp.ones(128), epsilon=EPSILON, implementation="native"), np.float32)
+    assert np.isnan(normed[65]).all()
+    assert (np.delete(normed, 65, 0) == 2).all()
+
+
 def test_the_compilers_version_stands_first_and_the_kernel_is_named():
     arguments, options = cases.REAL_2B[0].arguments("bfloat16")
-    for platform in ("cpu", "tpu", "cuda"):
+    for platform in ("tpu", "cuda"):
         assert module.OPERATION.choose(platform, *arguments, **options).taken.name == "xla"
     by_name = {implementation.name: implementation for implementation in module.OPERATION.implementations}
     assert by_name["pallas"].refusal("tpu", *arguments, **options) is None

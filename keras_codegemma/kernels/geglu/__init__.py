@@ -26,13 +26,16 @@ __all__ = ["BACKWARD", "OPERATION", "PRODUCTS", "PRODUCTS_BACKWARD", "geglu", "g
 
 OPERATION = Operation(
     "geglu",
-    Implementation(name="native", platforms=("cpu",), supports=native.supports, run=native.geglu),
+    Implementation(name="native", platforms=("cpu",), supports=native.supports, run=native.geglu, splits=False),
     Implementation(name="xla", platforms=PLATFORMS, supports=anything, run=plain.geglu),
     as_reference(reference.geglu),
     examples=lambda: {case.name: case.arguments("bfloat16") for case in EXAMPLES},
 )
 BACKWARD = Operation(
     "geglu_backward",
+    Implementation(
+        name="native", platforms=("cpu",), supports=native.supports_backward, run=native.backward, splits=False
+    ),
     Implementation(name="xla", platforms=PLATFORMS, supports=anything, run=plain.backward),
     as_reference(reference.backward),
     examples=lambda: {case.name: case.backward_arguments("bfloat16") for case in EXAMPLES if case.rows > 1},
@@ -59,7 +62,11 @@ PRODUCTS_BACKWARD = Operation(
 
 
 def geglu(
-    gate: Float[Array, "*rows F"], up: Float[Array, "*rows F"], *, implementation: str | None = None
+    gate: Float[Array, "*rows F"],
+    up: Float[Array, "*rows F"],
+    *,
+    is_split: bool = False,
+    implementation: str | None = None,
 ) -> Float[Array, "*rows F"]:
     """gelu(gate) * up with the tanh form of GELU, in float32, rounded once to the type of `gate`.
 
@@ -68,6 +75,7 @@ def geglu(
     Args:
         gate: rows of any leading axes.
         up: of the same shape and dtype.
+        is_split: whether operands may lie on a mesh, so that XLA must be able to split the operation.
         implementation: "native", "xla" or "reference"; None for the best.
 
     Raises:
@@ -81,7 +89,7 @@ def geglu(
     # Without axes of one element, such as a decode step's time: XLA's CPU compiler lays them out anew, with a copy of
     # each half, before the choice of a version.
     long = [size for size in gate.shape[:-1] if size != 1]
-    product: Array = _geglu(*(half.reshape(*long, half.shape[-1]) for half in (gate, up)), implementation)
+    product: Array = _geglu(*(half.reshape(*long, half.shape[-1]) for half in (gate, up)), is_split, implementation)
     return product.reshape(gate.shape)
 
 
@@ -120,17 +128,19 @@ def geglu_products(
     return product.reshape(*x.shape[:-1], -1)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _geglu(gate: Array, up: Array, implementation: str | None) -> Array:
-    return OPERATION(gate, up, implementation=implementation)
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _geglu(gate: Array, up: Array, is_split: bool, implementation: str | None) -> Array:
+    return OPERATION(gate, up, is_split=is_split, implementation=implementation)
 
 
-def _forward(gate: Array, up: Array, implementation: str | None):
-    return OPERATION(gate, up, implementation=implementation), (gate, up)
+def _forward(gate: Array, up: Array, is_split: bool, implementation: str | None):
+    return _geglu(gate, up, is_split, implementation), (gate, up)
 
 
-def _backward(implementation: str | None, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    return BACKWARD(*saved, gradient, implementation=implementation)
+def _backward(
+    is_split: bool, implementation: str | None, saved: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
+    return BACKWARD(*saved, gradient, is_split=is_split, implementation=implementation)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))

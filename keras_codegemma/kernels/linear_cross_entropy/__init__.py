@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from keras_codegemma.axes import Array, Float, Int
 from keras_codegemma.kernels.dispatch import PLATFORMS, Implementation, Operation, anything, as_reference
-from keras_codegemma.kernels.linear_cross_entropy import chunked, reference, tpu
+from keras_codegemma.kernels.linear_cross_entropy import chunked, native, reference, tpu
 from keras_codegemma.kernels.linear_cross_entropy.cases import EXAMPLES
 from keras_codegemma.kernels.linear_cross_entropy.mesh import over_mesh
 from keras_codegemma.kernels.linear_cross_entropy.reference import Statistics, Table
@@ -26,6 +26,7 @@ def _tpu_supports(hidden: Array, table: Table, labels: Array) -> str | None:
 OPERATION = Operation(
     "linear_cross_entropy",
     Implementation(name="pallas", platforms=("tpu",), supports=_tpu_supports, run=tpu.statistics),
+    Implementation(name="native", platforms=("cpu",), supports=native.supports, run=native.statistics),
     Implementation(
         name="chunked_cpu", platforms=("cpu",), supports=anything, run=partial(chunked.statistics, as_bits=True)
     ),
@@ -53,7 +54,7 @@ def statistics(
         table: the embedding [V, D], of the dtype of `hidden`; or quantised.
         labels: in [0, V). One outside has the logit 0, but for the reference.
         storage: how the table lies on a mesh, with rows [B, T] whose B the batch axes may divide; None on one device.
-        implementation: "pallas", "chunked_cpu", "chunked" or "reference"; None for the best.
+        implementation: "pallas", "native", "chunked_cpu", "chunked" or "reference"; None for the best.
 
     Returns:
         Arrays of the shape of `labels`.

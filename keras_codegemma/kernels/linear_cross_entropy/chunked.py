@@ -153,15 +153,18 @@ def residuals(hidden: Any, table: Any, labels: Any) -> tuple[tuple[Array, Table,
 def gradients(saved: Residuals, gradient: Any, *, block: int, as_bits: bool) -> tuple[Array, Array | None, None]:
     """The end of a rule for gradients: of hidden states, table and labels."""
     hidden, table, labels, log_total, mark = saved
-    whole = Statistics(*(jnp.zeros(g.shape, jnp.float32) if _is_zero(g) else g for g in gradient))
+    whole = without_symbols(gradient)
     of_hidden, of_table = backward(
         hidden, table, labels, log_total, whole, of_table=mark is not None, block=block, as_bits=as_bits
     )
     return of_hidden, of_table, None
 
 
-def _is_zero(gradient: Any) -> bool:
-    return isinstance(gradient, jax.custom_derivatives.SymbolicZero)
+def without_symbols(gradient: Any) -> Statistics:
+    """Gradients of statistics with arrays for the zeros that JAX hands over as symbols."""
+    is_zero = [isinstance(g, jax.custom_derivatives.SymbolicZero) for g in gradient]
+    arrays = (jnp.zeros(g.shape, jnp.float32) if zero else g for g, zero in zip(gradient, is_zero, strict=True))
+    return Statistics(*arrays)
 
 
 def _forward_rule(hidden: Any, table: Any, labels: Any, block: int, as_bits: bool) -> tuple[Statistics, Residuals]:

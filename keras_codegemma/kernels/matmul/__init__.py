@@ -13,14 +13,14 @@ __all__ = ["OPERATION", "matmul"]
 
 OPERATION = Operation(
     "matmul",
-    Implementation(name="native", platforms=("cpu",), supports=native.supports, run=native.matmul),
+    Implementation(name="native", platforms=("cpu",), supports=native.supports, run=native.matmul, splits=False),
     Implementation(name="xla_cpu", platforms=("cpu",), supports=anything, run=plain.on_cpu),
     Implementation(name="xla", platforms=("tpu", "cuda", "rocm"), supports=anything, run=plain.anywhere),
     as_reference(reference.matmul),
     examples=lambda: {
         f"{dtype}_m{rows}_n16384_k2048": (
             (jax.ShapeDtypeStruct((rows, 2048), dtype), jax.ShapeDtypeStruct((2048, 16_384), dtype)),
-            {"layout": "inputs_first", "out_dtype": jnp.dtype(jnp.float32), "is_split": False},
+            {"layout": "inputs_first", "out_dtype": jnp.dtype(jnp.float32)},
         )
         for dtype in (jnp.dtype(jnp.bfloat16), jnp.dtype(jnp.float32))
         for rows in (1, 256)
@@ -44,11 +44,11 @@ def matmul(
         weight: of the same type; [K, N] ("inputs_first"), [heads, K, H] ("heads_first") or [N, K] ("outputs_first").
         layout: which.
         out_dtype: float32, or the type of `x`.
-        is_split: whether the operands may lie on a mesh, so that XLA must be able to split the product.
+        is_split: whether operands may lie on a mesh, so that XLA must be able to split the product.
         implementation: "native", "xla_cpu", "xla" or "reference"; None for the best.
 
     Returns:
         [rows, N] or [rows, heads, H].
     """
-    options = {"layout": layout, "out_dtype": jnp.dtype(out_dtype), "is_split": is_split}
-    return OPERATION(x, weight, **options, implementation=implementation)
+    options = {"layout": layout, "out_dtype": jnp.dtype(out_dtype)}
+    return OPERATION(x, weight, **options, is_split=is_split, implementation=implementation)

@@ -16,7 +16,7 @@ LEVEL = "avx512_bf16"
 """The level that has products of many rows."""
 
 
-def supports(x: Array, weight: Array, *, layout: str, out_dtype: jnp.dtype, is_split: bool) -> str | None:
+def supports(x: Array, weight: Array, *, layout: str, out_dtype: jnp.dtype) -> str | None:
     """Why these arguments cannot run, or None when they can."""
     if x.dtype != jnp.bfloat16 or weight.dtype != jnp.bfloat16:
         return f"activations and weights must be bfloat16, got {x.dtype} and {weight.dtype}"
@@ -27,8 +27,6 @@ def supports(x: Array, weight: Array, *, layout: str, out_dtype: jnp.dtype, is_s
         return reason
     if rows <= FEW_ROWS:
         return None
-    if is_split:
-        return f"on a mesh it is for 1 to {FEW_ROWS} rows, got {rows}: XLA splits more"
     if inputs % 2:
         return f"of more than {FEW_ROWS} rows inputs must be even, got {inputs}"
     level = native.level("bfloat16")
@@ -38,7 +36,7 @@ def supports(x: Array, weight: Array, *, layout: str, out_dtype: jnp.dtype, is_s
 
 
 def matmul(
-    x: Float[Array, "rows k"], weight: Float[Array, "..."], *, layout: str, out_dtype: jnp.dtype, is_split: bool
+    x: Float[Array, "rows k"], weight: Float[Array, "..."], *, layout: str, out_dtype: jnp.dtype
 ) -> Float[Array, "rows ..."]:
     """Summed in float32, rounded once."""
     is_few = x.shape[0] <= FEW_ROWS

@@ -16,7 +16,7 @@ from keras_codegemma.kernels.matmul.reference import EQUATIONS
 
 
 def on_cpu(
-    x: Float[Array, "rows k"], weight: Float[Array, "..."], *, layout: str, out_dtype: jnp.dtype, is_split: bool
+    x: Float[Array, "rows k"], weight: Float[Array, "..."], *, layout: str, out_dtype: jnp.dtype
 ) -> Float[Array, "rows ..."]:
     """From operands of one type, summed in float32."""
     product = _heads_first if layout == "heads_first" else _plain
@@ -26,7 +26,7 @@ def on_cpu(
 
 
 def anywhere(
-    x: Float[Array, "rows k"], weight: Float[Array, "..."], *, layout: str, out_dtype: jnp.dtype, is_split: bool
+    x: Float[Array, "rows k"], weight: Float[Array, "..."], *, layout: str, out_dtype: jnp.dtype
 ) -> Float[Array, "rows ..."]:
     """From operands of one type, summed in float32, in one einsum."""
     return _plain(x, weight, layout).astype(out_dtype)

@@ -9,7 +9,7 @@ EQUATIONS = {"inputs_first": "mk,kn->mn", "heads_first": "md,ndh->mnh", "outputs
 
 
 def matmul(
-    x: Float[Array, "rows k"], weight: Float[Array, "..."], *, layout: str, out_dtype: jnp.dtype, is_split: bool
+    x: Float[Array, "rows k"], weight: Float[Array, "..."], *, layout: str, out_dtype: jnp.dtype
 ) -> Float[Array, "rows ..."]:
     """The product by `EQUATIONS`, in float32, rounded once."""
     wide = x.astype(jnp.float32), weight.astype(jnp.float32)

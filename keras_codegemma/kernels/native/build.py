@@ -34,6 +34,8 @@ _UNITS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("attend_ffi", "attend_ffi.cc", ()),
     ("gated", "gated.cc", ()),
     ("gated_ffi", "gated_ffi.cc", ()),
+    ("norm", "norm.cc", ()),
+    ("norm_ffi", "norm_ffi.cc", ()),
     ("levels", "levels.cc", ()),
     ("pool", "pool.cc", ()),
     ("pages", "pages.cc", ()),
@@ -41,16 +43,19 @@ _UNITS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("rows_ffi", "rows_ffi.cc", ()),
     ("causal_ffi", "causal_ffi.cc", ()),
     ("many_ffi", "many_ffi.cc", ()),
+    ("loss_ffi", "loss_ffi.cc", ()),
 )
+_PARTS = ("ATTEND", "GATED", "NORM")
 # Instructions of a level are allowed in that level's unit alone; the rest runs on any processor of its kind.
 _X86_UNITS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     *(
-        (name, file, (*flags, *(f"-D{part}_LEVEL=k{part.capitalize()}{level}" for part in ("ATTEND", "GATED")), *more))
+        (name, file, (*flags, *(f"-D{part}_LEVEL=k{part.capitalize()}{level}" for part in _PARTS), *more))
         for level, flags in (("Avx2", _AVX2), ("Avx512", _WIDE))
         for name, file, more in (
             (level.lower(), "portable.cc", (f"-DLEVEL=k{level}", f'-DLEVEL_NAME="{level.lower()}"')),
             (f"attend_{level.lower()}", "attend.cc", ()),
             (f"gated_{level.lower()}", "gated.cc", ()),
+            (f"norm_{level.lower()}", "norm.cc", ()),
         )
     ),
     *(
@@ -59,7 +64,7 @@ _X86_UNITS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     *(
         (f"{name}_avx512_bf16", f"{name}_avx512_bf16.cc", (*_AVX512, "-mavx512bf16"))
-        for name in ("rows", "causal", "many")
+        for name in ("rows", "causal", "many", "loss")
     ),
 )
 

@@ -10,13 +10,14 @@ splits its own version over a mesh by itself; speed is not measured.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from keras_codegemma.axes import Array, Float
 from keras_codegemma.kernels.dispatch import PLATFORMS, Implementation, Operation, anything, as_reference
-from keras_codegemma.kernels.rms_norm import plain, reference, tpu
+from keras_codegemma.kernels.rms_norm import native, plain, reference, tpu
 from keras_codegemma.kernels.rms_norm.cases import EXAMPLES
 
 __all__ = ["BACKWARD", "OPERATION", "add_rms_norm", "rms_norm"]
@@ -32,6 +33,7 @@ def _tpu_supports_backward(total: Array, scale: Array, *_: Array | None, **__: f
 
 OPERATION = Operation(
     "rms_norm",
+    Implementation(name="native", platforms=("cpu",), supports=native.supports, run=native.rms_norm, splits=False),
     Implementation(name="xla", platforms=PLATFORMS, supports=anything, run=plain.rms_norm),
     Implementation(name="pallas", platforms=("tpu",), supports=_tpu_supports, run=tpu.rms_norm),
     as_reference(reference.rms_norm),
@@ -39,6 +41,9 @@ OPERATION = Operation(
 )
 BACKWARD = Operation(
     "rms_norm_backward",
+    Implementation(
+        name="native", platforms=("cpu",), supports=native.supports_backward, run=native.backward, splits=False
+    ),
     Implementation(name="xla", platforms=PLATFORMS, supports=anything, run=plain.backward),
     Implementation(name="pallas", platforms=("tpu",), supports=_tpu_supports_backward, run=tpu.backward),
     as_reference(reference.backward),
@@ -47,7 +52,12 @@ BACKWARD = Operation(
 
 
 def rms_norm(
-    x: Float[Array, "*rows D"], scale: Float[Array, " D"], *, epsilon: float, implementation: str | None = None
+    x: Float[Array, "*rows D"],
+    scale: Float[Array, " D"],
+    *,
+    epsilon: float,
+    is_split: bool = False,
+    implementation: str | None = None,
 ) -> Float[Array, "*rows D"]:
     """X / sqrt(mean(x^2) + epsilon) * (1 + scale), in float32, rounded once to the type of `x`.
 
@@ -58,13 +68,14 @@ def rms_norm(
         x: rows of any leading axes.
         scale: of any float type.
         epsilon: above 0, or a row of zeros gives NaN.
-        implementation: "xla", "pallas" or "reference"; None for the best.
+        is_split: whether operands may lie on a mesh, so that XLA must be able to split the operation.
+        implementation: "native", "xla", "pallas" or "reference"; None for the best.
 
     Raises:
         ValueError: shapes that do not fit, or an implementation that cannot run here.
     """
     _check(x, scale)
-    return _norm(x, scale, epsilon, implementation)
+    return _norm(x, scale, epsilon, is_split, implementation)
 
 
 def add_rms_norm(
@@ -73,6 +84,7 @@ def add_rms_norm(
     scale: Float[Array, " D"],
     *,
     epsilon: float,
+    is_split: bool = False,
     implementation: str | None = None,
 ) -> tuple[Float[Array, "*rows D"], Float[Array, "*rows D"]]:
     """X + residual, rounded to their type, and `rms_norm` of that.
@@ -82,6 +94,7 @@ def add_rms_norm(
         residual: of the shape and type of `x`.
         scale: as in `rms_norm`.
         epsilon: as in `rms_norm`.
+        is_split: as in `rms_norm`.
         implementation: as in `rms_norm`.
 
     Returns:
@@ -96,7 +109,7 @@ def add_rms_norm(
             f"What is added must have the rows' shape and dtype; got {residual.shape} {residual.dtype} for {x.shape} "
             f"{x.dtype}. Cast or project it first."
         )
-    return _add_norm(x, residual, scale, epsilon, implementation)
+    return _add_norm(x, residual, scale, epsilon, is_split, implementation)
 
 
 def _check(x: Array, scale: Array) -> None:
@@ -106,47 +119,49 @@ def _check(x: Array, scale: Array) -> None:
         )
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _norm(x: Array, scale: Array, epsilon: float, implementation: str | None) -> Array:
-    return OPERATION(x, None, scale, epsilon=epsilon, implementation=implementation)[1]
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _norm(x: Array, scale: Array, epsilon: float, is_split: bool, implementation: str | None) -> Array:
+    return OPERATION(x, None, scale, epsilon=epsilon, is_split=is_split, implementation=implementation)[1]
 
 
-def _norm_forward(x: Array, scale: Array, epsilon: float, implementation: str | None):
-    return OPERATION(x, None, scale, epsilon=epsilon, implementation=implementation)[1], (x, scale)
+def _norm_forward(x: Array, scale: Array, *options: Any):
+    return _norm(x, scale, *options), (x, scale)
 
 
-def _norm_backward(epsilon: float, implementation: str | None, saved: tuple[Array, Array], gradient: Array):
-    return _gradients(*saved, None, gradient, epsilon, implementation)
+def _norm_backward(
+    epsilon: float, is_split: bool, implementation: str | None, saved: tuple[Array, Array], gradient: Array
+):
+    return _gradients(*saved, None, gradient, epsilon=epsilon, is_split=is_split, implementation=implementation)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def _add_norm(
-    x: Array, residual: Array, scale: Array, epsilon: float, implementation: str | None
+    x: Array, residual: Array, scale: Array, epsilon: float, is_split: bool, implementation: str | None
 ) -> tuple[Array, Array]:
-    return OPERATION(x, residual, scale, epsilon=epsilon, implementation=implementation)
+    return OPERATION(x, residual, scale, epsilon=epsilon, is_split=is_split, implementation=implementation)
 
 
-def _add_norm_forward(x: Array, residual: Array, scale: Array, epsilon: float, implementation: str | None):
-    total, normed = OPERATION(x, residual, scale, epsilon=epsilon, implementation=implementation)
+def _add_norm_forward(x: Array, residual: Array, scale: Array, *options: Any):
+    total, normed = _add_norm(x, residual, scale, *options)
     return (total, normed), (total, scale)
 
 
 def _add_norm_backward(
-    epsilon: float, implementation: str | None, saved: tuple[Array, Array], gradients: tuple[Array, Array]
+    epsilon: float,
+    is_split: bool,
+    implementation: str | None,
+    saved: tuple[Array, Array],
+    gradients: tuple[Array, Array],
 ):
-    of_total, of_scale = _gradients(*saved, *gradients, epsilon, implementation)
+    options = {"epsilon": epsilon, "is_split": is_split, "implementation": implementation}
+    of_total, of_scale = _gradients(*saved, *gradients, **options)
     return of_total, of_total, of_scale
 
 
 def _gradients(
-    total: Array,
-    scale: Array,
-    of_total: Array | None,
-    of_normed: Array,
-    epsilon: float,
-    implementation: str | None,
+    total: Array, scale: Array, of_total: Array | None, of_normed: Array, **options: Any
 ) -> tuple[Array, Array]:
-    of_rows, of_scale = BACKWARD(total, scale, of_total, of_normed, epsilon=epsilon, implementation=implementation)
+    of_rows, of_scale = BACKWARD(total, scale, of_total, of_normed, **options)
     return of_rows, jnp.asarray(of_scale, scale.dtype)
 
 

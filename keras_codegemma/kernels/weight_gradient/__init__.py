@@ -16,7 +16,9 @@ def _by_xla(x: Array, gradient: Array, *, equation: str) -> Float[Array, "..."]:
 
 OPERATION = Operation(
     "weight_gradient",
-    Implementation(name="native", platforms=("cpu",), supports=native.supports, run=native.weight_gradient),
+    Implementation(
+        name="native", platforms=("cpu",), supports=native.supports, run=native.weight_gradient, splits=False
+    ),
     Implementation(name="xla", platforms=PLATFORMS, supports=anything, run=_by_xla),
     as_reference(reference.weight_gradient),
     examples=lambda: {
@@ -30,7 +32,12 @@ OPERATION = Operation(
 
 
 def weight_gradient(
-    equation: str, x: Float[Array, "..."], gradient: Float[Array, "..."], *, implementation: str | None = None
+    equation: str,
+    x: Float[Array, "..."],
+    gradient: Float[Array, "..."],
+    *,
+    is_split: bool = False,
+    implementation: str | None = None,
 ) -> Float[Array, "..."]:
     """The einsum of two arrays over their rows, accumulating in float32. Not differentiable by itself.
 
@@ -39,9 +46,10 @@ def weight_gradient(
             "btd,btf->df".
         x: of a float type.
         gradient: of the same type.
+        is_split: whether operands may lie on a mesh, so that XLA must be able to split the product.
         implementation: "native", "xla" or "reference"; None for the best.
 
     Returns:
         float32.
     """
-    return OPERATION(x, gradient, equation=equation, implementation=implementation)
+    return OPERATION(x, gradient, equation=equation, is_split=is_split, implementation=implementation)

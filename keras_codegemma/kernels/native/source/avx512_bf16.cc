@@ -490,7 +490,7 @@ static void nk(const Weights& w, const void* packed, bool, int64_t rows, int64_t
 }  // namespace
 
 extern const Level kAvx512Bf16;
-const Level kAvx512Bf16 = {"avx512_bf16", &kAttendAvx512,   &kGatedAvx512,
+const Level kAvx512Bf16 = {"avx512_bf16", &kAttendAvx512,   &kGatedAvx512, &kNormAvx512,
                            packed_row_bytes, pack_row, nk_scratch_bytes,
                            nk, add_inputs_avx512_bf16, finish_inputs_avx512_bf16};
 

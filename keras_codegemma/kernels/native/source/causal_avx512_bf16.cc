@@ -3,7 +3,6 @@
 
 #include <math.h>
 
-#include "floats.h"
 #include "pairs_avx512_bf16.h"
 
 namespace codegemma {
@@ -18,8 +17,6 @@ static_assert(kAttended == kTileLanes, "a tile of queries is a tile of lanes");
 static void pack_tile(const uint16_t* rows, int64_t count, int64_t stride, int64_t width, uint32_t* to) {
   pack_pairs(rows, count, stride, width, kAttended / 2, width, to);
 }
-
-static inline __m512 exponential_of(__m512 x) { return (__m512)exponential((Floats)x); }
 
 // Which keys of one tile the queries of another may see.
 struct Sight {

@@ -33,6 +33,32 @@ static inline Floats load(const uint16_t* from) {
 
 static inline void store(float* to, Floats value) { __builtin_memcpy(to, &value, sizeof value); }
 
+static inline void store(uint16_t* to, Floats value) {
+  Words bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  const Words rounded = bits + 0x7fffu + ((bits >> 16) & 1u), quiet = bits | 0x400000u;
+  const Words high = ((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded) >> 16;
+  const Halves halves = __builtin_convertvector(high, Halves);
+  __builtin_memcpy(to, &halves, sizeof halves);
+}
+
+// Of fewer than 16 numbers, zeros behind them; or the first of a vector.
+template <typename T>
+static inline Floats load(const T* from, int64_t count) {
+  if (count >= kLanes) return load(from);
+  T some[kLanes] = {};
+  __builtin_memcpy(some, from, count * sizeof(T));
+  return load(some);
+}
+
+template <typename T>
+static inline void store(T* to, Floats value, int64_t count) {
+  if (count >= kLanes) return store(to, value);
+  T some[kLanes];
+  store(some, value);
+  __builtin_memcpy(to, some, count * sizeof(T));
+}
+
 static inline float sum(Floats value) {
   float total = 0.0f;
   for (int i = 0; i < kLanes; ++i) total += value[i];

@@ -54,12 +54,32 @@ struct Attend {
 // gelu(gate) * up, element by element, in float32, rounded once; all three bfloat16 or all float32.
 struct Gated {
   void (*run)(const void* gate, const void* up, bool is_bfloat16, int64_t count, void* out);
+  // From gate, up and the gradient of the result, the gradients of the first two.
+  void (*backward)(const void* const* in, bool is_bfloat16, int64_t count, void* const* out);
+};
+
+// Rows of `width` numbers, all bfloat16 or all float32, and a float32 scale.
+struct NormRows {
+  int64_t rows, width;
+  const float* scale;
+  float epsilon;
+};
+
+// x / sqrt(mean(x^2) + epsilon) (1 + scale) of each row x, in float32, rounded once.
+struct Norm {
+  // Of x + residual, rounded first and written to `total`; or, where both are null, of x.
+  void (*run)(const NormRows& shape, bool is_bfloat16, const void* x, const void* residual, void* total, void* out);
+  // From the rows that were normalised, the gradient of the result and, unless null, another of the rows: the rows' whole
+  // gradient. Adds to the scale's.
+  void (*backward)(const NormRows& shape, bool is_bfloat16, const void* total, const void* of_total, const void* of_normed,
+                   void* out, float* of_scale);
 };
 
 struct Level {
   const char* name;
   const Attend* attend;
   const Gated* gated;
+  const Norm* norm;
   // Bytes of packed activations of one row.
   size_t (*packed_row_bytes)(Format format, bool x_is_bfloat16, int64_t k);
   void (*pack_row)(Format format, const void* x, bool x_is_bfloat16, int64_t k, void* packed);
@@ -77,10 +97,12 @@ struct Level {
 
 extern const Attend kAttendPortable;
 extern const Gated kGatedPortable;
+extern const Norm kNormPortable;
 extern const Level kPortable;
 #if defined(__x86_64__)
 extern const Attend kAttendAvx2, kAttendAvx512;
 extern const Gated kGatedAvx2, kGatedAvx512;
+extern const Norm kNormAvx2, kNormAvx512;
 extern const Level kAvx2;
 extern const Level kAvx512;
 extern const Level kAvx512Bf16;

@@ -12,7 +12,7 @@
 namespace codegemma {
 
 constexpr int64_t kManyColumns = 64;  // of a panel, and rows of x of a packed tile, and outputs of a task
-constexpr int64_t kManyInputs = 256;  // summed before the sums go back to memory: packed, 64 KiB for two panels
+constexpr int64_t kManyInputs = 256;  // of a weight with a row per input, packed at a time
 
 // Where results go: rows `stride` elements apart.
 struct ManyOut {

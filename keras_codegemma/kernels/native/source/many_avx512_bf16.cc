@@ -16,27 +16,17 @@ static inline void put(const ManyOut& out, int64_t row, int64_t column, __mmask1
     _mm512_mask_storeu_ps(static_cast<float*>(out.to) + place, mask, value);
 }
 
-// sums [rows, kTileLanes] = factors [rows, K] times what `panel_of` gives for the pairs from a place on.
-template <typename PanelOf>
-static inline void sum(const uint32_t* factors, int64_t rows, int64_t k, const PanelOf& panel_of, float* sums) {
-  for (int64_t k0 = 0; k0 < k; k0 += kManyInputs) {
-    const int64_t count = k - k0 < kManyInputs ? k - k0 : kManyInputs;
-    const uint32_t* panel = panel_of(k0, count);
-    const Factors a = {factors + k0 / 2, k / 2, 1};
-    if (k0 == 0)
-      product<false>(a, panel, kTileLanes, count / 2, rows, sums);
-    else
-      product<true>(a, panel, kTileLanes, count / 2, rows, sums);
-  }
-}
-
 static void by_inputs(const uint16_t* x, int64_t rows, int64_t k, const uint16_t* weight, int64_t stride, int64_t width,
                       uint32_t* panel, float* sums, const ManyOut& out) {
-  const auto packed = [&](int64_t k0, int64_t count) {
+  for (int64_t k0 = 0; k0 < k; k0 += kManyInputs) {
+    const int64_t count = k - k0 < kManyInputs ? k - k0 : kManyInputs;
     pack_pairs(weight + k0 * stride, count, stride, width, count / 2, kTileLanes, panel);
-    return panel;
-  };
-  sum(words(x), rows, k, packed, sums);
+    const Factors a = {words(x) + k0 / 2, k / 2, 1};
+    if (k0 == 0)
+      long_product<false>(a, panel, count / 2, rows, sums);
+    else
+      long_product<true>(a, panel, count / 2, rows, sums);
+  }
   for (int64_t m = 0; m < rows; ++m)
     for (int64_t n = 0; n < width; n += 16) put(out, m, n, lanes(width - n), _mm512_loadu_ps(sums + m * kTileLanes + n));
 }
@@ -45,7 +35,7 @@ static void pack(const uint16_t* x, int64_t rows, int64_t k, uint32_t* tile) { p
 
 static void by_outputs(const uint32_t* tile, int64_t rows, int64_t k, const uint16_t* weight, int64_t outputs, float* sums,
                        const ManyOut& out) {
-  sum(words(weight), outputs, k, [&](int64_t k0, int64_t) { return tile + k0 / 2 * kTileLanes; }, sums);
+  long_product<false>({words(weight), k / 2, 1}, tile, k / 2, outputs, sums);
   for (int64_t m = 0; m < rows; m += 16)
     for (int64_t n = 0; n < outputs; n += 16) {
       __m512i block[16];

@@ -6,6 +6,8 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include "floats.h"
+
 namespace codegemma {
 namespace {
 
@@ -139,7 +141,24 @@ static void product(const Factors& a, const uint32_t* b, int64_t width, int64_t 
   for (; n < width; n += 16) some_columns<1, kAdd>(a, b + n, width, pairs, rows, c + n, width);
 }
 
+constexpr int64_t kTilePairs = 128;  // multiplied before sums go back to memory: 32 KiB of packed pairs, a first-level cache
+
+// sums [rows, kTileLanes] = or += a [rows, pairs] b [pairs, kTileLanes], any number of pairs.
+template <bool kAdd>
+static void long_product(const Factors& a, const uint32_t* b, int64_t pairs, int64_t rows, float* sums) {
+  for (int64_t p = 0; p < pairs; p += kTilePairs) {
+    const int64_t count = pairs - p < kTilePairs ? pairs - p : kTilePairs;
+    const Factors part = {a.from + p * a.pair, a.row, a.pair};
+    if (kAdd || p > 0)
+      product<true>(part, b + p * kTileLanes, kTileLanes, count, rows, sums);
+    else
+      product<false>(part, b + p * kTileLanes, kTileLanes, count, rows, sums);
+  }
+}
+
 static inline const uint32_t* words(const uint16_t* from) { return reinterpret_cast<const uint32_t*>(from); }
+
+static inline __m512 exponential_of(__m512 x) { return (__m512)exponential((Floats)x); }
 
 static void narrow(const float* from, int64_t count, uint16_t* to) {
   for (int64_t i = 0; i < count; i += 16) {

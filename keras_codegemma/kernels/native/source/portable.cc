@@ -7,6 +7,7 @@
 #define LEVEL_NAME "portable"
 #define ATTEND_LEVEL kAttendPortable
 #define GATED_LEVEL kGatedPortable
+#define NORM_LEVEL kNormPortable
 #endif
 
 namespace codegemma {
@@ -160,6 +161,6 @@ static void kn_finish(const float* sums, int64_t count, void* out, bool out_is_b
 }  // namespace
 
 extern const Level LEVEL;
-const Level LEVEL = {LEVEL_NAME, &ATTEND_LEVEL, &GATED_LEVEL, packed_row_bytes, pack_row, nk_scratch_bytes, nk, kn, kn_finish};
+const Level LEVEL = {LEVEL_NAME, &ATTEND_LEVEL, &GATED_LEVEL, &NORM_LEVEL, packed_row_bytes, pack_row, nk_scratch_bytes, nk, kn, kn_finish};
 
 }  // namespace codegemma

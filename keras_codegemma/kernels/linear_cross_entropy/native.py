@@ -1,0 +1,70 @@
+"""Statistics of a linear read-out by the native CPU kernel, forward and backward: tiles of 64 rows and 64 words.
+
+The backward pass makes the logits again, as in `chunked`, but keeps a tile of them in the first cache until everything
+that needs it is done. Against `chunked` on CPU: `python -m tests.benchmarks.loss`.
+"""
+
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+
+from keras_codegemma.axes import Array, Float, Int
+from keras_codegemma.kernels import native
+from keras_codegemma.kernels.linear_cross_entropy import chunked
+from keras_codegemma.kernels.linear_cross_entropy.reference import Statistics, Table
+from keras_codegemma.kernels.quantized_matmul import QuantizedWeight
+
+LEVEL = "avx512_bf16"
+_PANEL = 64
+
+
+def supports(hidden: Array, table: Table, labels: Array) -> str | None:
+    """Why these arguments cannot run, or None when they can."""
+    if isinstance(table, QuantizedWeight):
+        return "it is for a table of floats, got a quantised one"
+    if hidden.dtype != jnp.bfloat16:
+        return f"hidden states and table must be bfloat16, got {hidden.dtype}"
+    if hidden.shape[1] % _PANEL:
+        return f"hidden states must be a multiple of {_PANEL} wide, got {hidden.shape[1]}"
+    if reason := native.absence():
+        return reason
+    level = native.level("bfloat16")
+    return None if level == LEVEL else f"it needs the instructions of {LEVEL}, this processor's best is {level}"
+
+
+def statistics(hidden: Float[Array, "M D"], table: Table, labels: Int[Array, " M"]) -> Statistics:
+    """As `reference.statistics`, of bfloat16; gradients of logits are rounded to it before they are multiplied."""
+    return cast(Statistics, _statistics(hidden, table, labels.astype(jnp.int32)))
+
+
+@jax.custom_vjp
+def _statistics(hidden: Array, table: Array, labels: Array) -> Statistics:
+    return _forward(hidden, table, labels)
+
+
+def _forward(hidden: Array, table: Array, labels: Array) -> Statistics:
+    of_rows = [jax.ShapeDtypeStruct(labels.shape, dtype) for dtype in (*[jnp.float32] * 3, jnp.int32)]
+    return Statistics(*jax.ffi.ffi_call("codegemma_loss", of_rows, vmap_method="sequential")(hidden, table, labels))
+
+
+def _forward_rule(hidden: Any, table: Any, labels: Any) -> tuple[Statistics, chunked.Residuals]:
+    operands, mark = chunked.residuals(hidden, table, labels)
+    found = _forward(*operands)
+    return found, (*operands, found.log_total, mark)
+
+
+def _backward_rule(saved: chunked.Residuals, gradient: Any) -> tuple[Array, Array | None, None]:
+    *operands, log_total, mark = saved
+    hidden, table, _ = operands
+    whole = chunked.without_symbols(gradient)
+    of_rows = log_total, whole.log_total, whole.label_logit
+    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (hidden, table)]
+    if mark is None:
+        call = jax.ffi.ffi_call("codegemma_loss_of_hidden", shapes[0], vmap_method="sequential")
+        return call(*operands, *of_rows), None, None
+    call = jax.ffi.ffi_call("codegemma_loss_backward", shapes, vmap_method="sequential")
+    return *call(*operands, *of_rows), None
+
+
+_statistics.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)

@@ -1,0 +1,49 @@
+"""Products of many bfloat16 rows, by the native kernel and by XLA: `python -m ...`.
+
+python -m tests.benchmarks.products
+"""
+
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+
+from keras_codegemma.kernels.matmul import matmul
+from tests.benchmarks.alternating import medians
+
+# Rows, inputs, outputs, heads: of the tiny preset's training step, and of prefilling 2B.
+SHAPES = (
+    *((8192, 256, 64, 4), (8192, 256, 256, 1), (8192, 256, 768, 1), (8192, 768, 256, 1)),
+    *((512, 2048, 2048, 1), (512, 2048, 16_384, 1), (512, 16_384, 2048, 1), (64, 2048, 16_384, 1)),
+)
+SIDES = ("native", "xla_cpu")
+
+
+def main() -> None:
+    """Prints a line a shape."""
+    for rows, inputs, outputs, heads in SHAPES:
+        rng = np.random.default_rng(0)
+        x = jnp.asarray(rng.normal(size=(rows, inputs)), jnp.bfloat16)
+        shape = (inputs, outputs) if heads == 1 else (heads, inputs, outputs)
+        weight = jnp.asarray(rng.normal(size=shape), jnp.bfloat16)
+        weights = {"inputs_first": weight, "outputs_first": weight.T} if heads == 1 else {"heads_first": weight}
+        for layout, lying in weights.items():
+            seconds = medians(
+                {
+                    side: lambda x, w, side=side, layout=layout: matmul(
+                        x, w, layout=layout, out_dtype=jnp.bfloat16, implementation=side
+                    )
+                    for side in SIDES
+                },
+                *(x, jnp.array(lying)),
+            )
+            speed = {side: 2e-9 * rows * inputs * outputs * heads / found for side, found in seconds.items()}
+            sys.stdout.write(
+                f"{rows} x {inputs} -> {heads} x {outputs}, {layout}: "
+                + ", ".join(f"{side} {value:.0f} GFLOP/s" for side, value in speed.items())
+                + f", {speed['native'] / speed['xla_cpu']:.1f} times\n"
+            )
+
+
+if __name__ == "__main__":
+    main()
