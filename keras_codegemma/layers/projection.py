@@ -311,7 +311,8 @@ def project(layers: list[Projection], x: Float[Array, "B T ..."]) -> list[Array]
         outputs = [contract(layer.equation, x, layer._kernel.value, storage=layer._storage) for layer in layers]
     else:
         flat = x.reshape(*x.shape[:2], -1)
-        products = quantized_matmul(flat, [weight for weight in weights if weight is not None])
+        is_split = keras.distribution.distribution() is not None
+        products = quantized_matmul(flat, [weight for weight in weights if weight is not None], is_split=is_split)
         outputs = [
             product.reshape(*x.shape[:2], *layer.partial_output_shape[1:])
             for layer, product in zip(layers, products, strict=True)

@@ -279,7 +279,8 @@ def test_no_logits_are_kept():
 
 def test_choice_follows_the_platform():
     hidden, table, labels = operands(cases.SMALL[0], "bfloat16")
-    assert OPERATION.choose("cpu", hidden, table.astype(jnp.float32), labels).taken.name == "chunked_cpu"
+    wide = hidden.astype(jnp.float32), table.astype(jnp.float32)
+    assert OPERATION.choose("cpu", *wide, labels).taken.name == "chunked_cpu"
     assert OPERATION.choose("tpu", hidden, table, labels).taken.name == "pallas"
     quantized = quantize(np.asarray(table, np.float32), "int8")
     choice = OPERATION.choose("tpu", hidden, quantized, labels)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_codegemma.kernels import native
-from keras_codegemma.kernels.quantized_matmul import QuantizedWeight, dequantize, quantize, quantized_matmul
+from keras_codegemma.kernels.quantized_matmul import QuantizedWeight, dequantize, quantize, quantized_matmul, tpu
 from keras_codegemma.kernels.quantized_matmul.cases import AWKWARD, TESTED, Case
 from tests.tolerances import tolerance
 
@@ -42,6 +42,55 @@ def test_products_equal_float64(native_library, implementation, case, dtype):
     for result, weight in zip(results, weights, strict=True):
         expected = np.asarray(x, np.float64) @ floats(weight).T
         assert np.abs(np.asarray(result) - expected).max() <= tolerance(name, dtype) * np.abs(expected).max()
+
+
+ON_TPU = [
+    Case(rows=rows, outputs=outputs, inputs=inputs, mode="int4", group_size=group)
+    for rows, outputs, inputs, group in ((1, 300, 512, 32), (20, 256, 1024, 128), (33, 70, 2048, 64), (5, 8, 256, 128))
+]
+
+
+@pytest.mark.parametrize("case", ON_TPU, ids=lambda case: case.name)
+def test_the_tpu_kernel_equals_float64(case):
+    """Several tiles along each axis, the last beyond the arrays."""
+    x, weights = operands(case, "bfloat16")
+    tiles = tpu.Tiles(rows=16, outputs=128, columns=128)
+    for dtype in (jnp.float32, jnp.bfloat16):
+        options = {"out_dtype": jnp.dtype(dtype), "tiles": tiles, "interpret": True}
+        (result,) = tpu.quantized_matmul(x, tuple(jax.tree.map(jnp.asarray, weights)), **options)
+        assert result.dtype == dtype
+        expected = np.asarray(x, np.float64) @ floats(weights[0]).T
+        bound = tolerance("quantized_product_by_xla", "bfloat16") * np.abs(expected).max()
+        assert np.abs(np.asarray(result, np.float64) - expected).max() <= bound
+
+
+def test_rows_of_nan_stay_where_they_are_on_tpu():
+    x, weights = operands(ON_TPU[1], "bfloat16")
+    poisoned = tpu.quantized_matmul(
+        x.at[3].set(jnp.nan),
+        tuple(jax.tree.map(jnp.asarray, weights)),
+        out_dtype=jnp.dtype(jnp.float32),
+        tiles=tpu.Tiles(rows=16, outputs=128, columns=256),
+        interpret=True,
+    )[0]
+    assert np.isnan(np.asarray(poisoned)).any(axis=1).tolist() == [row == 3 for row in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("case", "dtype", "reason"),
+    [
+        (Case(rows=1, outputs=8, inputs=256, mode="int8"), "bfloat16", "int8 the compiler makes floats within its own"),
+        (ON_TPU[0], "float32", "activations must be bfloat16, got float32"),
+        (
+            Case(rows=1, outputs=8, inputs=384, mode="int4", group_size=128),
+            "bfloat16",
+            "inputs must be a multiple of 256, got 384",
+        ),
+    ],
+)
+def test_the_tpu_kernel_says_why_it_refuses(case, dtype, reason):
+    (x, weights), options = case.arguments(dtype)
+    assert reason in str(tpu.supports(x, weights, **options))
 
 
 @pytest.mark.parametrize("level", ["avx512", "avx2", "portable"])

@@ -8,7 +8,7 @@ times.
 from training.corpus.filters import FilterSettings
 from training.corpus.fitting import FittingSettings
 from training.corpus.infill import InfillSettings
-from training.corpus.recipe import CorpusRecipe, Source
+from training.corpus.recipe import CorpusRecipe
 from training.corpus.spans import SpanWeights
 from training.corpus.tokenising import LossSettings
 from training.recipes import pypi_python
@@ -39,25 +39,15 @@ _LEFT_OUT = ("apache-libcloud", "django", "keystone", "octavia", "twisted", "wag
 """Frameworks and clouds of `pypi_python`."""
 
 
-def functions() -> tuple[Source, ...]:
-    """Libraries of short functions; `tiny_functions` has these alone."""
-    networkx = (source for source in pypi_python.recipe().sources if source.name == "networkx")
-    return _by_name(*pypi(_FUNCTIONS), *networkx)
-
-
 def recipe() -> CorpusRecipe:
     """Rows of 512 tokens for the preset's vocabulary of 8192 pieces."""
     others = (source for source in pypi_python.recipe().sources if source.name not in _LEFT_OUT)
     spans = SpanWeights(nodes=0.2, rest_of_line=0.15, lines=0.4, block=0.1, characters=0.15)
     return CorpusRecipe(
         name="tiny_python",
-        sources=_by_name(*pypi(_FUNCTIONS), *pypi(_ALGEBRA), *others),
+        sources=tuple(sorted([*pypi(_FUNCTIONS), *pypi(_ALGEBRA), *others], key=lambda source: source.name)),
         filter=FilterSettings(languages=frozenset({"python"})),
         infill=InfillSettings(fim_rate=0.9, span_weights=spans, max_lines=3, path_rate=0.5),
         loss=LossSettings(middle=3.0),
         fitting=FittingSettings(sequence_length=512),
     )
-
-
-def _by_name(*sources: Source) -> tuple[Source, ...]:
-    return tuple(sorted(sources, key=lambda source: source.name))

@@ -50,21 +50,20 @@ def _forward(hidden: Array, table: Array, labels: Array) -> Statistics:
 
 def _forward_rule(hidden: Any, table: Any, labels: Any) -> tuple[Statistics, chunked.Residuals]:
     operands, mark = chunked.residuals(hidden, table, labels)
-    found = _forward(*operands)
+    found = _forward(*cast(tuple[Array, Array, Array], operands))
     return found, (*operands, found.log_total, mark)
 
 
 def _backward_rule(saved: chunked.Residuals, gradient: Any) -> tuple[Array, Array | None, None]:
-    *operands, log_total, mark = saved
-    hidden, table, _ = operands
+    hidden, table, labels, log_total, mark = cast(tuple[Array, Array, Array, Array, Array | None], saved)
     whole = chunked.without_symbols(gradient)
-    of_rows = log_total, whole.log_total, whole.label_logit
+    operands = hidden, table, labels, log_total, whole.log_total, whole.label_logit
     shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (hidden, table)]
     if mark is None:
         call = jax.ffi.ffi_call("codegemma_loss_of_hidden", shapes[0], vmap_method="sequential")
-        return call(*operands, *of_rows), None, None
-    call = jax.ffi.ffi_call("codegemma_loss_backward", shapes, vmap_method="sequential")
-    return *call(*operands, *of_rows), None
+        return cast(Array, call(*operands)), None, None
+    of_hidden, of_table = jax.ffi.ffi_call("codegemma_loss_backward", shapes, vmap_method="sequential")(*operands)
+    return of_hidden, of_table, None
 
 
 _statistics.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)

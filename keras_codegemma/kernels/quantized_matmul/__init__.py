@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_codegemma.axes import Array, Float
 from keras_codegemma.kernels.dispatch import Implementation, Operation, anything, as_reference
-from keras_codegemma.kernels.quantized_matmul import native, plain, reference
+from keras_codegemma.kernels.quantized_matmul import native, plain, reference, tpu
 from keras_codegemma.kernels.quantized_matmul.cases import EXAMPLES
 from keras_codegemma.kernels.quantized_matmul.weights import (
     DEFAULT_GROUP_SIZE,
@@ -33,7 +33,10 @@ __all__ = [
 
 OPERATION = Operation(
     "quantized_matmul",
-    Implementation(name="native", platforms=("cpu",), supports=native.supports, run=native.quantized_matmul),
+    Implementation(name="pallas", platforms=("tpu",), supports=tpu.supports, run=tpu.quantized_matmul, splits=False),
+    Implementation(
+        name="native", platforms=("cpu",), supports=native.supports, run=native.quantized_matmul, splits=False
+    ),
     Implementation(name="xla", platforms=("cpu", "tpu", "cuda", "rocm"), supports=anything, run=plain.quantized_matmul),
     as_reference(reference.quantized_matmul),
     examples=lambda: {case.name: case.arguments("bfloat16") for case in EXAMPLES},
@@ -45,6 +48,7 @@ def quantized_matmul(
     weights: Sequence[QuantizedWeight],
     *,
     out_dtype: str | None = None,
+    is_split: bool = False,
     implementation: str | None = None,
 ) -> list[Float[Array, "... N"]]:
     """Multiplies activations with each of several quantised weights, in one call where the implementation can.
@@ -55,7 +59,8 @@ def quantized_matmul(
         x: bfloat16 or float32.
         weights: each [N, K].
         out_dtype: of the results; None for that of `x`.
-        implementation: "native", "xla" or "reference"; None for the best.
+        is_split: whether operands may lie on a mesh, so that XLA must be able to split the product.
+        implementation: "pallas", "native", "xla" or "reference"; None for the best.
 
     Returns:
         One [..., N] for each weight, summed in float32.
@@ -71,23 +76,26 @@ def quantized_matmul(
             )
     rows = x.reshape(-1, x.shape[-1])
     dtype = jnp.dtype(out_dtype or x.dtype)
-    products: list[Array] = _quantized_matmul(dtype, implementation, rows, tuple(weights))
+    products: list[Array] = _quantized_matmul(dtype, is_split, implementation, rows, tuple(weights))
     return [product.reshape(*x.shape[:-1], -1) for product in products]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _quantized_matmul(
-    out_dtype: jnp.dtype, implementation: str | None, x: Array, weights: tuple[QuantizedWeight, ...]
+    out_dtype: jnp.dtype, is_split: bool, implementation: str | None, x: Array, weights: tuple[QuantizedWeight, ...]
 ) -> list[Array]:
-    return OPERATION(x, weights, out_dtype=out_dtype, implementation=implementation)
+    return OPERATION(x, weights, out_dtype=out_dtype, is_split=is_split, implementation=implementation)
 
 
-def _forward(out_dtype: jnp.dtype, implementation: str | None, x: Array, weights: tuple[QuantizedWeight, ...]):
+def _forward(
+    out_dtype: jnp.dtype, is_split: bool, implementation: str | None, x: Array, weights: tuple[QuantizedWeight, ...]
+):
     # An empty array carries the dtype: residuals are arrays.
-    return _quantized_matmul(out_dtype, implementation, x, weights), (weights, jnp.zeros((0,), x.dtype))
+    products = _quantized_matmul(out_dtype, is_split, implementation, x, weights)
+    return products, (weights, jnp.zeros((0,), x.dtype))
 
 
-def _backward(out_dtype: jnp.dtype, implementation: str | None, saved, gradients: list[Array]):
+def _backward(out_dtype: jnp.dtype, is_split: bool, implementation: str | None, saved, gradients: list[Array]):
     weights, like = saved
     total = sum(
         jnp.matmul(

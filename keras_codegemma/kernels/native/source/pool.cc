@@ -19,6 +19,7 @@ namespace {
 // A decode step is some hundred short loops with short gaps between: a thread that slept in each gap would be woken
 // later than the work takes. After this long without work it sleeps.
 constexpr auto kSpin = std::chrono::microseconds(200);
+constexpr int64_t kPatience = 4096;  // pauses, some 100 microseconds
 
 int available_threads() {
   if (const char* asked = std::getenv("KERAS_CODEGEMMA_THREADS")) {
@@ -66,7 +67,9 @@ class Pool {
       std::lock_guard<std::mutex> lock(mutex_);
       open_ = false;
     }
-    while (inside_.load(std::memory_order_acquire) > 0) pause();
+    // On a busy machine a thread that is waited for may itself wait for this processor.
+    for (int64_t turn = 0; inside_.load(std::memory_order_acquire) > 0; ++turn)
+      turn < kPatience ? pause() : std::this_thread::yield();
   }
 
  private:
