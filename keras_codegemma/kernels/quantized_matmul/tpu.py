@@ -5,8 +5,9 @@
 A byte holds an even input's weight and the next one's, so activations come as two matrices, of their even and of their
 odd inputs. A group's scale is spread over its inputs by a product with a matrix of ones and zeros, which is exact: the
 matrix unit does what lanes cannot. The compiler's own version writes the floats of all weights to HBM first, 15 times
-the bytes of the weights (by its memory analysis, v5e), and moves 60 times their bytes for one row, where the kernel moves
-1.0 to 1.1 (`tests/tpu_compile/test_quantized_matmul.py`). int8 it makes floats within its product, and needs no kernel.
+the bytes of the weights (by its memory analysis, v5e), and moves 60 times their bytes for one row, where the kernel
+moves 1.0 to 1.1 (`tests/tpu_compile/test_quantized_matmul.py`). int8 it makes floats within its product, and needs no
+kernel.
 """
 
 from dataclasses import dataclass
