@@ -1,4 +1,4 @@
-"""A stack with one line to be completed: `codegemma complete examples/stack.py:15`."""
+"""A stack with one line to be completed: `codegemma complete examples/stack.py:9`."""
 
 
 class Stack:
@@ -6,13 +6,13 @@ class Stack:
         self.items = []
 
     def push(self, item):
-        self.items.append(item)
+        self
 
     def is_empty(self):
         return len(self.items) == 0
 
     def pop(self):
-        return self
+        return self.items.pop()
 
     def __len__(self):
         return len(self.items)

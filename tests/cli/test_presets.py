@@ -15,7 +15,7 @@ TINY = data_folder() / "code_gemma_tiny"
 def test_list_names_every_preset_smallest_first(codegemma):
     lines = codegemma("presets", "list").stdout.splitlines()
     assert [line.split()[0] for line in lines] == [info.name for info in presets.list()]
-    assert lines[0].startswith("code_gemma_tiny                  4.7 M  in the package  4.7 million parameters")
+    assert lines[0].startswith("code_gemma_tiny                  6.6 M  in the package  6.6 million parameters")
     assert "2.51 B  to be fetched   CodeGemma 1.1 2B" in lines[1]
 
 

@@ -20,7 +20,7 @@ def tiny():
 
 def test_loading_gives_config_backbone_and_preprocessor():
     loaded = presets.load("code_gemma_tiny", dtype="bfloat16")
-    assert loaded.config.parameter_count == 4_720_896
+    assert loaded.config.parameter_count == 6_622_464
     assert loaded.config.context_length == 1024
     assert loaded.folder == TINY
     assert loaded.backbone.dtype_policy.name == "bfloat16"
@@ -32,7 +32,7 @@ def test_loading_gives_config_backbone_and_preprocessor():
 def test_loading_without_weights_needs_no_weight_file(copy):
     (copy / "model.weights.h5").unlink()
     loaded = presets.load(copy, load_weights=False)
-    assert len(loaded.backbone.variables) == 38
+    assert len(loaded.backbone.variables) == 56
     with pytest.raises(ValueError, match=r"model\.weights\.h5 is missing"):
         presets.load(copy)
     with pytest.raises(FileNotFoundError, match=r"must hold model\.weights\.h5"):
