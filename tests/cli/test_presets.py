@@ -42,11 +42,11 @@ def test_verify_says_what_was_checked(codegemma):
     result = codegemma("presets", "verify", "code_gemma_tiny")
     assert (result.exit_code, result.stdout) == (
         0,
-        "code_gemma_tiny is whole: 38 tensors of the right name, shape and type (4,720,896 parameters), "
-        "9 files with the known sha256.\n",
+        "code_gemma_tiny is whole: 56 tensors of the right name, shape and type (6,622,464 parameters), "
+        "11 files with the known sha256.\n",
     )
     document = json.loads(codegemma("presets", "verify", "code_gemma_tiny", "--json").stdout)
-    assert document["parameters"] == 4720896
+    assert document["parameters"] == 6622464
     assert "model.weights.h5" in document["hashed"]
 
 
