@@ -1,9 +1,8 @@
 """What the tiny preset was trained on last: pieces of a few functions, each with a line to fill in.
 
-A row of `tiny_python` holds one example, so one middle of some thirty tokens in 512. Where a middle begins and ends is
-then learned slowly: after 32 million tokens the first token of a line of HumanEval was right in 41% (PSM) and 52%
-(SPM) of the cases, and the end in 54% and 46%, where from left to right the first token was right in 90%. On these
-rows, half as long, with one line in most, it took some million tokens.
+A row of `tiny_python` holds one example, so one middle in 512 tokens. A small model learns from it how code goes on long
+before it learns where a middle begins and ends: after 32 million tokens it filled in fewer lines of HumanEval than a model
+of two thirds its size. On these rows, half as long, with one line in most, that takes some million tokens more.
 """
 
 from dataclasses import replace
