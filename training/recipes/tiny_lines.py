@@ -1,8 +1,8 @@
 """What the tiny preset was trained on last: pieces of a few functions, each with a line to fill in.
 
-A row of `tiny_python` holds one example, so one middle in 512 tokens. A small model learns from it how code goes on long
-before it learns where a middle begins and ends: after 32 million tokens it filled in fewer lines of HumanEval than a model
-of two thirds its size. On these rows, half as long, with one line in most, that takes some million tokens more.
+A row of `tiny_python` holds one example, so one middle in 512 tokens. A small model learns from it how code goes on
+long before it learns where a middle begins and ends: after 32 million tokens it filled in fewer lines of HumanEval than
+a model of two thirds its size. On these rows, half as long, with one line in most, that takes some million tokens more.
 """
 
 from dataclasses import replace
