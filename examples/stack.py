@@ -1,4 +1,4 @@
-"""A stack with one line to be completed: `codegemma complete examples/stack.py:9`."""
+"""A stack with one line to be completed: `codegemma complete examples/stack.py:12`."""
 
 
 class Stack:
@@ -6,20 +6,20 @@ class Stack:
         self.items = []
 
     def push(self, item):
-        self
+        self.items.append(item)
 
-    def is_empty(self):
-        return len(self.items) == 0
+    def size(self):
+        return len
 
     def pop(self):
         return self.items.pop()
 
-    def __len__(self):
-        return len(self.items)
+    def peek(self):
+        return self.items[-1]
 
 
 if __name__ == "__main__":
     stack = Stack()
     stack.push("a")
     stack.push("b")
-    print(stack.pop(), len(stack))
+    print(stack.pop(), stack.size())

@@ -9,7 +9,7 @@ import pytest
 
 from tests.fresh_process import ROOT, environment, run_python
 
-EXAMPLE = "examples/stack.py:9"
+EXAMPLE = "examples/stack.py:12"
 COMMAND = ("-m", "keras_codegemma")
 
 
@@ -29,7 +29,7 @@ def test_the_first_run_leaves_its_compiled_programs_in_the_cache(cache):
 def test_a_later_run_prints_the_same_and_nothing_on_standard_error(cache):
     result = run_python(*COMMAND, "complete", EXAMPLE, cwd=ROOT, XDG_CACHE_HOME=str(cache))
     assert (result.returncode, result.stderr) == (0, b"")
-    assert b" 9 +         self.items.append(item)\n" in result.stdout
+    assert b"12 +         return len(self.items)\n" in result.stdout
 
 
 def test_no_command_imports_tensorflow_torch_or_keras_hub(cache):
@@ -38,7 +38,7 @@ def test_no_command_imports_tensorflow_torch_or_keras_hub(cache):
         "import sys\n"
         "from keras_codegemma.cli import app\n"
         "for line in (\n"
-        "    'complete examples/stack.py:9 --context --raw', 'generate a --max-new-tokens 2',\n"
+        "    'complete examples/stack.py:12 --context --raw', 'generate a --max-new-tokens 2',\n"
         "    'chat a --max-new-tokens 2', 'presets verify code_gemma_tiny'\n"
         "):\n"
         "    try: app.main(line.split())\n"
@@ -76,7 +76,7 @@ def test_a_read_only_home_is_no_obstacle(tmp_path):
     variables = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "home")}
     result = run_python(*COMMAND, "complete", EXAMPLE, "--json", cwd=ROOT, **variables)
     assert result.returncode == 0, result.stderr.decode()
-    assert json.loads(result.stdout)["text"] == ".items.append(item)"
+    assert json.loads(result.stdout)["text"] == "(self.items)"
 
 
 @pytest.mark.slow
