@@ -3,8 +3,8 @@
     python -m tests.benchmarks.fit_speed [--dtype float32 --dtype mixed_bfloat16] [--side ours --side keras_hub
         --side torch] [--rounds 3] [--steps 12] [--output FILE.json]
 
-KerasHub needs the `hub` extra; PyTorch must be installed. Each side is a process of its own that trains a shape like the
-preset's (4.7 million parameters, random weights) with AdamW on the same random rows, 8 x 1024 tokens a step; the sides
+KerasHub needs the `hub` extra; PyTorch must be installed. Each side is a process of its own that trains a shape like
+the preset's (4.7 million parameters, random weights) with AdamW on the same random rows, 8 x 1024 tokens a step; sides
 take turns, and the ratio is of medians over all their steps but the first six of each process, which compile and
 settle. Memory is the process's peak. The native kernels are used where they are built, as `codegemma doctor` says.
 """
