@@ -1,8 +1,9 @@
 """Statistics of a linear read-out by the native CPU kernel, forward and backward: tiles of 64 rows and 64 words.
 
 The backward pass makes the logits again, as in `chunked`, but keeps a tile of them in the first cache until everything
-that needs it is done. It was 1.7 times as fast as `chunked`, 1.3 times with gradients, on 8192 rows of width 256 and 8192
-words (`python -m tests.benchmarks.loss`, 2026-11-28, two busy cores of an AMD EPYC of the fifth generation, JAX 0.10.2).
+that needs it is done. It was 1.7 times as fast as `chunked`, 1.3 times with gradients, on 8192 rows of width 256 and
+8192 words (`python -m tests.benchmarks.loss`, 2026-11-28, two busy cores of an AMD EPYC of the fifth generation, JAX
+0.10.2).
 """
 
 from typing import Any, cast
