@@ -52,6 +52,11 @@ def active() -> CodeGemmaParallel | None:
     return found if isinstance(found, CodeGemmaParallel) else None
 
 
+def may_split() -> bool:
+    """Whether arrays may lie on a mesh, by a distribution of ours or any other, so that XLA must split products."""
+    return keras.distribution.distribution() is not None
+
+
 def active_partition() -> Partition | None:
     """The mesh of the global distribution, as layers that are built under it keep it; None without one of ours."""
     found = active()

@@ -86,7 +86,7 @@ class GemmaDecoderBlock(keras.layers.Layer):
             attended, cache = attended
         x, normed = self.pre_ffw_norm(x, residual=attended)
         gate, up = project([self.gating_ffw, self.gating_ffw_2], normed)
-        x = x + self.ffw_linear(geglu(gate, up, is_split=keras.distribution.distribution() is not None))
+        x = x + self.ffw_linear(geglu(gate, up, is_split=distribution.may_split()))
         if self.partition is not None:
             x = self.partition.rows(x)
         return x if cache is None else (x, cache)

@@ -104,7 +104,8 @@ class ReversibleEmbedding(keras.layers.ReversibleEmbedding):
         weight = self.quantized_weight
         if weight is not None:
             if reverse:
-                return quantized_matmul(inputs.astype(self.compute_dtype), [weight], out_dtype="float32")[0]
+                hidden, is_split = inputs.astype(self.compute_dtype), distribution.may_split()
+                return quantized_matmul(hidden, [weight], out_dtype="float32", is_split=is_split)[0]
             return _scaled(dequantize(weight.rows(inputs)).astype(self.compute_dtype))
         table: Any = keras.ops.convert_to_tensor(self.embeddings)
         storage = self._storage

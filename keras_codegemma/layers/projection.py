@@ -68,8 +68,8 @@ def _contract_backward(
 
     def product(x: Array, gradient: Array) -> Array:
         equation = f"{x_letters},{result}->{kernel_letters}"
-        is_split = keras.distribution.distribution() is not None
-        return weight_gradient(equation, x, gradient, is_split=is_split).astype(kernel.dtype)
+        found = weight_gradient(equation, x, gradient, is_split=distribution.may_split())
+        return found.astype(kernel.dtype)
 
     if storage is None or not storage.can_scatter(x.shape[0]):
         return x_gradient, product(x, gradient)
@@ -99,8 +99,8 @@ def einsum_accumulating_in_float32(
     inputs = prod(x.shape[2:])
     if layout != "heads_first":
         y = y.reshape((inputs, -1) if layout == "inputs_first" else (-1, inputs))
-    is_split = keras.distribution.distribution() is not None
-    product = matmul(flat.reshape(batch * time, inputs), y, layout=layout, out_dtype=out_dtype, is_split=is_split)
+    rows, is_split = flat.reshape(batch * time, inputs), distribution.may_split()
+    product = matmul(rows, y, layout=layout, out_dtype=out_dtype, is_split=is_split)
     return product.reshape(batch, time, *(sizes[letter] for letter in result[2:]))
 
 
@@ -311,8 +311,8 @@ def project(layers: list[Projection], x: Float[Array, "B T ..."]) -> list[Array]
         outputs = [contract(layer.equation, x, layer._kernel.value, storage=layer._storage) for layer in layers]
     else:
         flat = x.reshape(*x.shape[:2], -1)
-        is_split = keras.distribution.distribution() is not None
-        products = quantized_matmul(flat, [weight for weight in weights if weight is not None], is_split=is_split)
+        quantized = [weight for weight in weights if weight is not None]
+        products = quantized_matmul(flat, quantized, is_split=distribution.may_split())
         outputs = [
             product.reshape(*x.shape[:2], *layer.partial_output_shape[1:])
             for layer, product in zip(layers, products, strict=True)

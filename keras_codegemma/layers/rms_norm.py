@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_codegemma import distribution
 from keras_codegemma.kernels.rms_norm import add_rms_norm, rms_norm
 
 
@@ -33,7 +34,7 @@ class RMSNormalization(keras.layers.Layer):
         Returns:
             [B, T, D] in the compute dtype; with a residual, the pair of the sum and its normalisation.
         """
-        options = {"epsilon": self.epsilon, "is_split": keras.distribution.distribution() is not None}
+        options = {"epsilon": self.epsilon, "is_split": distribution.may_split()}
         if residual is None:
             return rms_norm(x, self.scale.value, **options)
         return add_rms_norm(x, residual, self.scale.value, **options)

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from keras_codegemma import distribution
 from keras_codegemma.dry_run.compiled import Collective, collectives
 from keras_codegemma.kernels.partition import Partition, Storage
-from keras_codegemma.layers.embedding import embed, embed_stored_in_parts
+from keras_codegemma.layers.embedding import ReversibleEmbedding, embed, embed_stored_in_parts
 
 SIZE, WIDTH, LENGTH = 96, 64, 16
 
@@ -47,3 +48,16 @@ def test_rows_and_their_gradients_are_exchanged_in_the_type_of_computation(rows,
     # Sums of small integers times the scale of 8, exact in either type and any order.
     np.testing.assert_array_equal(gradient, expected_gradient)
     assert [found for found in collectives(ours.as_text()) if found.kind != "all-reduce"] == exchanged
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_a_quantised_read_out_on_a_mesh_is_left_to_xla(mode, monkeypatch):
+    """A kernel of our own, XLA could not split; for int4 on TPU it could not even be compiled."""
+    layer = ReversibleEmbedding(256, 256, dtype="bfloat16")
+    layer.build()
+    layer.quantize(mode)
+    monkeypatch.setattr(distribution, "may_split", lambda: True)
+    jaxpr = str(jax.make_jaxpr(lambda hidden: layer(hidden, reverse=True))(jnp.zeros((1, 2, 256), "bfloat16")))
+    assert "dot_general" in jaxpr
+    assert "pallas_call" not in jaxpr
+    assert "ffi_call" not in jaxpr
