@@ -6,6 +6,7 @@ of that size back to the system, which hands it out again page by page, zeroed, 
 
 import ctypes
 import ctypes.util
+from typing import Any
 
 # Of glibc's malloc.h.
 _TRIM_THRESHOLD = -1
@@ -22,9 +23,7 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether it could be told: only glibc can (Linux, not Alpine).
     """
-    if not ctypes.util.find_library("c"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _of_glibc("mallopt")
     if mallopt is None:
         return False
     # One heap that only grows: without the first, large pieces of other threads would be mapped apart again.
@@ -37,8 +36,13 @@ def release_freed_memory() -> bool:
     Returns:
         Whether it could: only glibc can.
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if ctypes.util.find_library("c") else None
+    trim = _of_glibc("malloc_trim")
     if trim is None:
         return False
     trim(0)
     return True
+
+
+def _of_glibc(name: str) -> Any:
+    """A function of the C library, or None where that is not glibc."""
+    return getattr(ctypes.CDLL(None), name, None) if ctypes.util.find_library("c") else None

@@ -7,16 +7,14 @@ Bfloat16, each row packed with three documents. Both sides alternate in one run;
 
 import sys
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from keras_codegemma.kernels.attention import attention
-from tests.benchmarks.alternating import medians
+from tests.benchmarks.alternating import with_and_without_gradients
 
 # Rows, tokens, query heads, key-value heads, width: the tiny preset's training steps, a row of 2B, one of 7B.
 SHAPES = ((8, 1024, 4, 1, 64), (16, 512, 4, 1, 64), (1, 1024, 8, 1, 256), (1, 1024, 16, 16, 256))
-SIDES = ("native", "chunked")
 
 
 def main() -> None:
@@ -32,17 +30,10 @@ def main() -> None:
         def total(query, key, value, segments, *, side):
             return jnp.sum(attention(query, key, value, segments, implementation=side).astype(jnp.float32))
 
-        shown = []
-        for what, change in (("forward", lambda f: f), ("with gradients", lambda f: jax.grad(f, argnums=(0, 1, 2)))):
-            seconds = medians(
-                {side: change(lambda *x, side=side: total(*x, side=side)) for side in SIDES},
-                *(query, key, value, segments),
-            )
-            shown.append(
-                f"{what} {1e3 * seconds['native']:.1f} ms, by XLA {1e3 * seconds['chunked']:.1f} "
-                f"({seconds['chunked'] / seconds['native']:.1f} times)"
-            )
-        sys.stdout.write(f"{batch} x {tokens}, heads {heads} / {kv_heads} x {width}: {'; '.join(shown)}\n")
+        shown = with_and_without_gradients(
+            total, (query, key, value, segments), sides=("native", "chunked"), gradients_of=(0, 1, 2)
+        )
+        sys.stdout.write(f"{batch} x {tokens}, heads {heads} / {kv_heads} x {width}: {shown}\n")
 
 
 if __name__ == "__main__":

@@ -5,16 +5,14 @@ python -m tests.benchmarks.loss
 
 import sys
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from keras_codegemma.kernels.linear_cross_entropy import linear_cross_entropy
-from tests.benchmarks.alternating import medians
+from tests.benchmarks.alternating import with_and_without_gradients
 
 # Rows, width, vocabulary: the tiny preset's training step, and a short row of 2B.
 SHAPES = ((8192, 256, 8192), (256, 2048, 256_000))
-SIDES = ("native", "chunked_cpu")
 
 
 def main() -> None:
@@ -28,18 +26,10 @@ def main() -> None:
         def total(hidden, table, labels, *, side):
             return linear_cross_entropy(hidden, table, labels, implementation=side)[0].sum()
 
-        shown = []
-        for what, change in (("forward", lambda f: f), ("with gradients", lambda f: jax.grad(f, argnums=(0, 1)))):
-            seconds = medians(
-                {side: change(lambda *x, side=side: total(*x, side=side)) for side in SIDES},
-                *(hidden, table, labels),
-                repeats=5,
-            )
-            shown.append(
-                f"{what} {1e3 * seconds['native']:.0f} ms, by XLA {1e3 * seconds['chunked_cpu']:.0f} "
-                f"({seconds['chunked_cpu'] / seconds['native']:.1f} times)"
-            )
-        sys.stdout.write(f"{rows} x {width}, {vocabulary} words: {'; '.join(shown)}\n")
+        shown = with_and_without_gradients(
+            total, (hidden, table, labels), sides=("native", "chunked_cpu"), gradients_of=(0, 1)
+        )
+        sys.stdout.write(f"{rows} x {width}, {vocabulary} words: {shown}\n")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from keras_codegemma.kernels.matmul import matmul
-from tests.benchmarks.alternating import medians
+from tests.benchmarks.alternating import medians, speeds
 
 # Rows, inputs, outputs, heads: of the tiny preset's training step, and of prefilling 2B.
 SHAPES = (
@@ -37,12 +37,8 @@ def main() -> None:
                 },
                 *(x, jnp.array(lying)),
             )
-            speed = {side: 2e-9 * rows * inputs * outputs * heads / found for side, found in seconds.items()}
-            sys.stdout.write(
-                f"{rows} x {inputs} -> {heads} x {outputs}, {layout}: "
-                + ", ".join(f"{side} {value:.0f} GFLOP/s" for side, value in speed.items())
-                + f", {speed['native'] / speed['xla_cpu']:.1f} times\n"
-            )
+            shown = speeds(seconds, 2 * rows * inputs * outputs * heads)
+            sys.stdout.write(f"{rows} x {inputs} -> {heads} x {outputs}, {layout}: {shown}\n")
 
 
 if __name__ == "__main__":

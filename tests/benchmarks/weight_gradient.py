@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from keras_codegemma.kernels.weight_gradient import weight_gradient
-from tests.benchmarks.alternating import medians
+from tests.benchmarks.alternating import medians, speeds
 
 # Rows, inputs, outputs: of the tiny preset's training step, and of 2B's feed-forward.
 SHAPES = ((8192, 256, 768), (8192, 768, 256), (8192, 256, 2048), (2048, 2048, 2048), (2048, 2048, 16_384))
@@ -27,12 +27,8 @@ def main() -> None:
             {side: lambda x, y, side=side: weight_gradient("mk,mn->kn", x, y, implementation=side) for side in SIDES},
             *(x, y),
         )
-        speed = {side: 2e-9 * rows * inputs * outputs / found for side, found in seconds.items()}
-        sys.stdout.write(
-            f"[{rows}, {inputs}] x [{rows}, {outputs}]: "
-            + ", ".join(f"{side} {value:.0f} GFLOP/s" for side, value in speed.items())
-            + f", {speed['native'] / speed['xla']:.1f} times\n"
-        )
+        shown = speeds(seconds, 2 * rows * inputs * outputs)
+        sys.stdout.write(f"[{rows}, {inputs}] x [{rows}, {outputs}]: {shown}\n")
 
 
 if __name__ == "__main__":

@@ -22,10 +22,7 @@ def supports(query: Array, key: Array, value: Array, segment_ids: Array) -> str 
         return f"queries, keys and values must be bfloat16, got {', '.join(sorted(dtypes))}"
     if query.shape[3] % _LANES:
         return f"heads must be a multiple of {_LANES} wide, got {query.shape[3]}"
-    if reason := native.absence():
-        return reason
-    level = native.level("bfloat16")
-    return None if level == LEVEL else f"it needs the instructions of {LEVEL}, this processor's best is {level}"
+    return native.absence_at(LEVEL)
 
 
 @jax.custom_vjp

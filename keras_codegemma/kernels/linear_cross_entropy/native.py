@@ -29,10 +29,7 @@ def supports(hidden: Array, table: Table, labels: Array) -> str | None:
         return f"hidden states and table must be bfloat16, got {hidden.dtype}"
     if hidden.shape[1] % _PANEL:
         return f"hidden states must be a multiple of {_PANEL} wide, got {hidden.shape[1]}"
-    if reason := native.absence():
-        return reason
-    level = native.level("bfloat16")
-    return None if level == LEVEL else f"it needs the instructions of {LEVEL}, this processor's best is {level}"
+    return native.absence_at(LEVEL)
 
 
 def statistics(hidden: Float[Array, "M D"], table: Table, labels: Int[Array, " M"]) -> Statistics:
@@ -60,12 +57,10 @@ def _backward_rule(saved: chunked.Residuals, gradient: Any) -> tuple[Array, Arra
     hidden, table, labels, log_total, mark = cast(tuple[Array, Array, Array, Array, Array | None], saved)
     whole = chunked.without_symbols(gradient)
     operands = hidden, table, labels, log_total, whole.log_total, whole.label_logit
-    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (hidden, table)]
-    if mark is None:
-        call = jax.ffi.ffi_call("codegemma_loss_of_hidden", shapes[0], vmap_method="sequential")
-        return cast(Array, call(*operands)), None, None
-    of_hidden, of_table = jax.ffi.ffi_call("codegemma_loss_backward", shapes, vmap_method="sequential")(*operands)
-    return of_hidden, of_table, None
+    wanted = (hidden,) if mark is None else (hidden, table)
+    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in wanted]
+    found = jax.ffi.ffi_call("codegemma_loss_backward", shapes, vmap_method="sequential")(*operands)
+    return found[0], None if mark is None else found[1], None
 
 
 _statistics.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)

@@ -10,10 +10,11 @@ the processor has is taken when the kernels are first called.
 from keras_codegemma.kernels.native.build import build, library_path
 from keras_codegemma.kernels.native.library import (
     absence,
+    absence_at,
     level,
     limit_level,
     reload,
     thread_count,
 )
 
-__all__ = ["absence", "build", "level", "library_path", "limit_level", "reload", "thread_count"]
+__all__ = ["absence", "absence_at", "build", "level", "library_path", "limit_level", "reload", "thread_count"]

@@ -16,7 +16,7 @@ _LOGGER = logging.getLogger(__name__)
 DISABLE = "KERAS_CODEGEMMA_NATIVE"
 """Set to 0, the library is not opened. `KERAS_CODEGEMMA_THREADS` sets its threads; by default, one a processor."""
 
-INTERFACE = 7
+INTERFACE = 8
 """What `codegemma_interface` in `source/ffi.cc` must return."""
 
 TARGETS = (
@@ -24,7 +24,7 @@ TARGETS = (
     *("codegemma_gated", "codegemma_gated_backward"),
     *("codegemma_norm", "codegemma_add_norm", "codegemma_norm_backward", "codegemma_add_norm_backward"),
     *("codegemma_causal", "codegemma_causal_backward", "codegemma_many_kn", "codegemma_many_nk"),
-    *("codegemma_loss", "codegemma_loss_of_hidden", "codegemma_loss_backward"),
+    *("codegemma_loss", "codegemma_loss_backward"),
 )
 
 
@@ -58,6 +58,14 @@ def level(dtype: str = "bfloat16") -> str | None:
         return None
     handle.codegemma_level.restype = ctypes.c_char_p
     return handle.codegemma_level(dtype == "bfloat16").decode()
+
+
+def absence_at(name: str) -> str | None:
+    """Why what only this level has cannot be called for bfloat16 activations, or None when it can."""
+    if reason := absence():
+        return reason
+    found = level("bfloat16")
+    return None if found == name else f"it needs the instructions of {name}, this processor's best is {found}"
 
 
 def thread_count() -> int | None:

@@ -24,10 +24,7 @@ def supports(x: Array, gradient: Array, *, equation: str) -> str | None:
     rows = prod(x.shape[: len(_rows(equation))])
     if rows < MIN_ROWS:
         return f"it is for {MIN_ROWS} rows or more, got {rows}"
-    if reason := native.absence():
-        return reason
-    level = native.level("bfloat16")
-    return None if level == LEVEL else f"it needs the instructions of {LEVEL}, this processor's best is {level}"
+    return native.absence_at(LEVEL)
 
 
 def weight_gradient(x: Float[Array, "..."], gradient: Float[Array, "..."], *, equation: str) -> Float[Array, "..."]:

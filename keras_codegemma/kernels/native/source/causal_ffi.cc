@@ -11,8 +11,7 @@
 #include <vector>
 
 #include "causal.h"
-#include "errors.h"
-#include "levels.h"
+#include "calls.h"
 #include "memory.h"
 #include "pool.h"
 #include "xla/ffi/api/ffi.h"
@@ -22,7 +21,6 @@ namespace ffi = xla::ffi;
 namespace codegemma {
 namespace {
 
-using Halves = ffi::Buffer<ffi::BF16>;
 using HalvesOut = ffi::ResultBuffer<ffi::BF16>;
 
 // Fewer rows times key-value heads than this, and each query head is a task of its own, with sums of its own.
@@ -30,15 +28,13 @@ constexpr int64_t kFewTasks = 8;
 
 const CausalLevel* available() {
 #if defined(__x86_64__)
-  if (level_for(true) == &kAvx512Bf16) return &kCausalAvx512Bf16;
+  if (has_avx512_bf16()) return &kCausalAvx512Bf16;
 #endif
   return nullptr;
 }
 
-const uint16_t* bits(const Halves& buffer) { return reinterpret_cast<const uint16_t*>(buffer.typed_data()); }
-uint16_t* bits(HalvesOut& buffer) { return reinterpret_cast<uint16_t*>(buffer->typed_data()); }
 
-ffi::Error no_memory() { return ffi::Error(ffi::ErrorCode::kResourceExhausted, "codegemma: no memory for attention"); }
+ffi::Error no_memory() { return codegemma::no_memory("for attention"); }
 
 // Shapes, and the range of segments in each tile.
 struct Call {
@@ -65,7 +61,7 @@ ffi::Error prepare(Call& call, const Halves& query, const Halves& key, const Hal
       call.highest.push_back(*found.second);
     }
   call.operands = {bits(query), bits(key), bits(value), from, call.lowest.data(), call.highest.data()};
-  return available() ? ffi::Error::Success() : bad("this processor, or the limit that was set, lacks AVX-512 BF16");
+  return available() ? ffi::Error::Success() : lacks_avx512_bf16();
 }
 
 ffi::Error forward(Halves query, Halves key, Halves value, ffi::Buffer<ffi::S32> segments, HalvesOut out,

@@ -2,17 +2,15 @@
 //
 //   codegemma_loss:           hidden [M, D], table [V, D], labels int32 [M] -> log_total, label_logit, best_logit float32
 //                             [M], best int32 [M]
-//   codegemma_loss_of_hidden: the same, then log_total and the gradients of it and of label_logit, float32 [M]
-//                             -> gradient of hidden
-//   codegemma_loss_backward:  the same -> gradients of hidden and table
+//   codegemma_loss_backward:  the same, then log_total and the gradients of it and of label_logit, float32 [M]
+//                             -> gradient of hidden and, where a second result is asked for, of table
 //
 // All bfloat16 where nothing else is said.
 #include <algorithm>
 #include <atomic>
 #include <cstring>
 
-#include "errors.h"
-#include "levels.h"
+#include "calls.h"
 #include "loss.h"
 #include "memory.h"
 #include "pages.h"
@@ -24,7 +22,6 @@ namespace ffi = xla::ffi;
 namespace codegemma {
 namespace {
 
-using Halves = ffi::Buffer<ffi::BF16>;
 using Floats32 = ffi::Buffer<ffi::F32>;
 using Integers = ffi::Buffer<ffi::S32>;
 
@@ -34,16 +31,13 @@ constexpr int64_t kSlopeBytes = int64_t{16} << 20;  // gradients of logits at a 
 
 const LossLevel* available() {
 #if defined(__x86_64__)
-  if (level_for(true) == &kAvx512Bf16) return &kLossAvx512Bf16;
+  if (has_avx512_bf16()) return &kLossAvx512Bf16;
 #endif
   return nullptr;
 }
 
-int64_t ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-const uint16_t* bits(const Halves& buffer) { return reinterpret_cast<const uint16_t*>(buffer.typed_data()); }
-
-ffi::Error no_memory() { return ffi::Error(ffi::ErrorCode::kResourceExhausted, "codegemma: no memory for the loss"); }
+ffi::Error no_memory() { return codegemma::no_memory("for the loss"); }
 
 struct Call {
   LossShape shape;
@@ -58,7 +52,7 @@ ffi::Error prepare(Call& call, const Halves& hidden, const Halves& table, const 
   call.shape = {h[0], t[0], h[1]};
   call.operands = {bits(hidden), bits(table), labels.typed_data()};
   prefer_large_pages(table.untyped_data(), table.size_bytes());
-  return available() ? ffi::Error::Success() : bad("this processor, or the limit that was set, lacks AVX-512 BF16");
+  return available() ? ffi::Error::Success() : lacks_avx512_bf16();
 }
 
 ffi::Error statistics(Halves hidden, Halves table, Integers labels, ffi::ResultBuffer<ffi::F32> log_total,
@@ -141,21 +135,18 @@ ffi::Error backward(const Call& call, const LossGradients& gradients, uint16_t* 
   return ffi::Error::Success();
 }
 
-uint16_t* bits(ffi::ResultBuffer<ffi::BF16>& buffer) { return reinterpret_cast<uint16_t*>(buffer->typed_data()); }
-
-ffi::Error of_hidden(Halves hidden, Halves table, Integers labels, Floats32 log_total, Floats32 of_total,
-                     Floats32 of_label, ffi::ResultBuffer<ffi::BF16> out) {
+ffi::Error gradients(Halves hidden, Halves table, Integers labels, Floats32 log_total, Floats32 of_total,
+                     Floats32 of_label, ffi::Result<Halves> of_hidden, ffi::RemainingRets rest) {
   Call call;
   if (auto error = prepare(call, hidden, table, labels); error.failure()) return error;
-  return backward(call, {log_total.typed_data(), of_total.typed_data(), of_label.typed_data()}, bits(out), nullptr);
-}
-
-ffi::Error of_both(Halves hidden, Halves table, Integers labels, Floats32 log_total, Floats32 of_total,
-                   Floats32 of_label, ffi::ResultBuffer<ffi::BF16> out, ffi::ResultBuffer<ffi::BF16> of_table) {
-  Call call;
-  if (auto error = prepare(call, hidden, table, labels); error.failure()) return error;
-  return backward(call, {log_total.typed_data(), of_total.typed_data(), of_label.typed_data()}, bits(out),
-                  bits(of_table));
+  uint16_t* of_table = nullptr;
+  if (rest.size() > 0) {
+    auto buffer = rest.get<Halves>(0);
+    if (!buffer.has_value()) return bad("the table's gradient must be bfloat16");
+    of_table = bits(*buffer);
+  }
+  return backward(call, {log_total.typed_data(), of_total.typed_data(), of_label.typed_data()}, bits(of_hidden),
+                  of_table);
 }
 
 }  // namespace
@@ -170,17 +161,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(codegemma_loss, statistics,
                                   .Ret<Floats32>()
                                   .Ret<Integers>());
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(codegemma_loss_of_hidden, of_hidden,
-                              ffi::Ffi::Bind()
-                                  .Arg<Halves>()
-                                  .Arg<Halves>()
-                                  .Arg<Integers>()
-                                  .Arg<Floats32>()
-                                  .Arg<Floats32>()
-                                  .Arg<Floats32>()
-                                  .Ret<Halves>());
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(codegemma_loss_backward, of_both,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(codegemma_loss_backward, gradients,
                               ffi::Ffi::Bind()
                                   .Arg<Halves>()
                                   .Arg<Halves>()
@@ -189,6 +170,6 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(codegemma_loss_backward, of_both,
                                   .Arg<Floats32>()
                                   .Arg<Floats32>()
                                   .Ret<Halves>()
-                                  .Ret<Halves>());
+                                  .RemainingRets());
 
 }  // namespace codegemma

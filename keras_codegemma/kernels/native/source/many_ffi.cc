@@ -8,8 +8,7 @@
 #include <atomic>
 #include <cstring>
 
-#include "errors.h"
-#include "levels.h"
+#include "calls.h"
 #include "many.h"
 #include "memory.h"
 #include "pages.h"
@@ -21,7 +20,6 @@ namespace ffi = xla::ffi;
 namespace codegemma {
 namespace {
 
-using Halves = ffi::Buffer<ffi::BF16>;
 
 constexpr int64_t kMostRows = 1024;      // of a task, or packed at a time
 constexpr int64_t kLeastRows = 128;      // fewer, and packing the weights takes its time
@@ -29,18 +27,13 @@ constexpr int64_t kTasksPerThread = 4;
 
 const ManyLevel* available() {
 #if defined(__x86_64__)
-  if (level_for(true) == &kAvx512Bf16) return &kManyAvx512Bf16;
+  if (has_avx512_bf16()) return &kManyAvx512Bf16;
 #endif
   return nullptr;
 }
 
-int64_t ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-const uint16_t* bits(const Halves& buffer) { return reinterpret_cast<const uint16_t*>(buffer.typed_data()); }
-
-ffi::Error no_memory() {
-  return ffi::Error(ffi::ErrorCode::kResourceExhausted, "codegemma: no memory to pack rows in");
-}
+ffi::Error no_memory() { return codegemma::no_memory("to pack rows in"); }
 
 struct Call {
   const uint16_t *x, *weight;
@@ -61,7 +54,7 @@ ffi::Error prepare(Call& call, const Halves& x, const Halves& weight, ffi::Resul
   if (!call.out_is_bfloat16 && out->element_type() != ffi::DataType::F32) return bad("results are bfloat16 or float32");
   if (call.k == 0 || call.k % 2 || static_cast<int64_t>(weight.element_count()) != call.n * call.k)
     return bad("weights must have as many inputs as rows have columns, an even number");
-  if (available() == nullptr) return bad("this processor, or the limit that was set, lacks AVX-512 BF16");
+  if (available() == nullptr) return lacks_avx512_bf16();
   prefer_large_pages(weight.untyped_data(), weight.size_bytes());
   return ffi::Error::Success();
 }

@@ -8,8 +8,7 @@
 #include <atomic>
 #include <string>
 
-#include "errors.h"
-#include "levels.h"
+#include "calls.h"
 #include "memory.h"
 #include "pool.h"
 #include "rows.h"
@@ -29,16 +28,9 @@ constexpr int64_t kTasksPerThread = 4;
 
 const RowProduct* available() {
 #if defined(__x86_64__)
-  if (level_for(true) == &kAvx512Bf16) return &kRowProductAvx512Bf16;
+  if (has_avx512_bf16()) return &kRowProductAvx512Bf16;
 #endif
   return nullptr;
-}
-
-int64_t ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-template <typename T>
-const uint16_t* from_bits(const T* pointer) {
-  return reinterpret_cast<const uint16_t*>(pointer);
 }
 
 // The operands, and how many tiles and panels a task takes.
@@ -78,7 +70,7 @@ ffi::Error rows(ffi::Buffer<ffi::BF16> x, ffi::Buffer<ffi::BF16> y, ffi::ResultB
   const int64_t m = of_x[0], k = of_x[1], n = of_y[1];
   if (of_out.size() != 2 || of_out[0] != k || of_out[1] != n) return bad("the result must be [K, N]");
   const RowProduct* level = available();
-  if (level == nullptr) return bad("this processor, or the limit that was set, lacks AVX-512 BF16");
+  if (level == nullptr) return lacks_avx512_bf16();
   float* sums = out->typed_data();
   if (m == 0) std::fill(sums, sums + k * n, 0.0f);
   if (m == 0 || k == 0 || n == 0) return ffi::Error::Success();
@@ -95,13 +87,13 @@ ffi::Error rows(ffi::Buffer<ffi::BF16> x, ffi::Buffer<ffi::BF16> y, ffi::ResultB
     else
       break;
   }
-  const Part part = {from_bits(x.typed_data()), from_bits(y.typed_data()), sums, m, k, n, tiles_each, panels_each};
+  const Part part = {bits(x), bits(y), sums, m, k, n, tiles_each, panels_each};
   const int64_t across = ceil(panels, panels_each);
   std::atomic<bool> failed{false};
   parallel_for(ceil(tiles, tiles_each) * across, [&](int64_t task) {
     if (!make(part, *level, task / across * tiles_each, task % across * panels_each)) failed = true;
   });
-  if (failed) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "codegemma: no memory to pack rows in");
+  if (failed) return no_memory("to pack rows in");
   return ffi::Error::Success();
 }
 
