@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import itemgetter
+from random import Random
 
 import numpy as np
 
@@ -42,17 +43,22 @@ class FittingSettings:
     """How documents are made to fit.
 
     Attributes:
-        sequence_length: the most tokens of an example.
+        sequence_length: of a row, and the most tokens of an example where `example_lengths` says nothing else.
+        example_lengths: the most tokens of an example, one of these for each, all as likely; a row then holds several.
+            A middle for each piece of 200 tokens teaches a small model sooner where a middle begins and ends than one
+            for each row, and pieces as long as a row keep it used to them. Empty for `sequence_length`.
         split_above: a document that does not fit into what is left of an example is split if it is longer than this
-            share of a row; otherwise it begins the next example. 1 splits only what is longer than a row.
-        slack: share of a row that a cut may leave empty to be at syntax.
-        least: share of a row below which what is left is not filled with a fragment.
+            share of its most tokens; otherwise it begins the next example. 1 splits only what is longer than that.
+        slack: share of an example's most tokens that a cut may leave empty to be at syntax.
+        least: share of them below which what is left is not filled with a fragment.
 
     Raises:
-        ValueError: a share outside [0, 1], or a `sequence_length` below 64.
+        ValueError: a share outside [0, 1], a `sequence_length` or one of `example_lengths` below 64, or one of these
+            above `sequence_length`.
     """
 
     sequence_length: int = 8192
+    example_lengths: tuple[int, ...] = ()
     split_above: float = 0.15
     slack: float = 0.02
     least: float = 0.06
@@ -62,6 +68,11 @@ class FittingSettings:
             raise ValueError(
                 f"sequence_length must be at least 64, room for a path and sentinels; got {self.sequence_length}. "
                 "Give, for example, 8192."
+            )
+        if wrong := [length for length in self.example_lengths if not 64 <= length <= self.sequence_length]:
+            raise ValueError(
+                f"example_lengths must lie in [64, sequence_length={self.sequence_length}]; got {wrong[0]}. Leave it "
+                "out, or give longer rows."
             )
         for name in ("split_above", "slack", "least"):
             if not 0 <= getattr(self, name) <= 1:
@@ -102,6 +113,7 @@ class Fitter:
         self._epoch = epoch
         self._middle_nodes = middle_nodes
         self._split_points = split_points
+        self._shortest = min(settings.example_lengths, default=settings.sequence_length)
 
     def fit(self, documents: Sequence[Document]) -> Iterator[Encoded | Dropped]:
         """Every document as part of one or more examples, or as dropped.
@@ -127,9 +139,9 @@ class Fitter:
             yield encoded
 
     def _next_example(self, measures: "_Measures", place: "_Place", *, turns: infill.Turns) -> tuple[Encoded, "_Place"]:
-        length = limit = self._settings.sequence_length
+        length = limit = self._length(measures[place.index].document, place.start)
         while True:
-            fragments, next_place = self._take(measures, place, limit=limit)
+            fragments, next_place = self._take(measures, place, length=length, limit=limit)
             example = infill.transform(
                 fragments,
                 settings=self._infilling,
@@ -144,8 +156,17 @@ class Fitter:
             # Infilling cut more words in two than was reckoned with: again, from the same place, with less.
             limit -= len(encoded) - length
 
-    def _take(self, measures: "_Measures", place: "_Place", *, limit: int) -> tuple[list[Fragment], "_Place"]:
-        """Fragments from `place` on that should make at most `limit` tokens, and the place after them."""
+    def _length(self, document: Document, start: int) -> int:
+        """The most tokens of the example that begins here."""
+        if not self._settings.example_lengths:
+            return self._settings.sequence_length
+        key = f"{self._seed}/{self._epoch}/{document.id}/{start}/length"
+        return Random(key).choice(self._settings.example_lengths)
+
+    def _take(
+        self, measures: "_Measures", place: "_Place", *, length: int, limit: int
+    ) -> tuple[list[Fragment], "_Place"]:
+        """Fragments from `place` on that should make at most `limit` of `length` tokens, and the place after them."""
         fragments: list[Fragment] = []
         room = limit - 1  # <bos>
         index, start = place.index, place.start
@@ -159,10 +180,10 @@ class Fitter:
                 room -= need
                 index, start = index + 1, 0
                 continue
-            row = self._settings.sequence_length
-            is_long = need > row or measure.num_tokens + overhead > self._settings.split_above * row
-            if not fragments or (is_long and room - overhead >= self._settings.least * row):
-                cut, kind = self._cut(measure, start, room=max(1, room - overhead))
+            is_long = need > length or measure.num_tokens + overhead > self._settings.split_above * length
+            if not fragments or (is_long and room - overhead >= self._settings.least * length):
+                slack = int(self._settings.slack * length)
+                cut, kind = self._cut(measure, start, room=max(1, room - overhead), slack=slack)
                 fragments.append(Fragment(document=document, start=start, end=cut, cut=kind))
                 start = cut
             break
@@ -172,11 +193,10 @@ class Fitter:
         may_be = infill.may_be_infilled(document, start, settings=self._infilling, seed=self._seed, epoch=self._epoch)
         return _INFILL_TOKENS if may_be else 0
 
-    def _cut(self, measure: "_Measure", start: int, *, room: int) -> tuple[int, str]:
-        """The best place to end a fragment of at most `room` tokens, and what it is (`CUTS`)."""
+    def _cut(self, measure: "_Measure", start: int, *, room: int, slack: int) -> tuple[int, str]:
+        """The best place to end a fragment of at most `room` tokens, better `slack` less, and what it is (`CUTS`)."""
         text = measure.document.text
         last = max(start + 1, measure.character_after(start, room))
-        slack = int(self._settings.slack * self._settings.sequence_length)
         near = max(start, measure.character_after(start, max(0, room - slack)))
         far = max(start, measure.character_after(start, room // 2))
         for first in (near, far):
@@ -201,7 +221,7 @@ class Fitter:
                 document.text.encode()
         except ValueError:  # UnicodeEncodeError is one
             return "not-writable"
-        return "path-too-long" if path_tokens > self._settings.sequence_length // 2 else None
+        return "path-too-long" if path_tokens > self._shortest // 2 else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -35,11 +35,12 @@ class InfillSettings:
             file is a target, as in the report's figure 2. No share is published.
         span_weights: which spans become middles.
         max_lines: the most lines of a span of the kind `lines`.
+        max_characters: the most characters of a span of the kind `characters`; None for any span.
         path_rate: chance that an infilled file, alone in its example, has its path line, which prompts of one file
             rarely have. Files of an example of several always have it, and so have files that are left whole.
 
     Raises:
-        ValueError: a rate outside [0, 1], or `max_lines` below 1.
+        ValueError: a rate outside [0, 1], or `max_lines` or `max_characters` below 1.
     """
 
     fim_rate: float = 0.8
@@ -47,6 +48,7 @@ class InfillSettings:
     context_rate: float = 0.5
     span_weights: spans.SpanWeights = field(default_factory=spans.SpanWeights)
     max_lines: int = 16
+    max_characters: int | None = None
     path_rate: float = 1.0
 
     def __post_init__(self) -> None:
@@ -55,6 +57,8 @@ class InfillSettings:
                 raise ValueError(f"{name} must lie in [0, 1]; got {getattr(self, name)}. Give a chance such as 0.5.")
         if self.max_lines < 1:
             raise ValueError(f"max_lines must be at least 1; got {self.max_lines}. Give a number of lines.")
+        if self.max_characters is not None and self.max_characters < 1:
+            raise ValueError(f"max_characters must be at least 1; got {self.max_characters}. Give a number, or None.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,6 +185,7 @@ def _target(
         rng=rng,
         nodes=lambda: _nodes_within(fragment, middle_nodes),
         max_lines=settings.max_lines,
+        max_characters=settings.max_characters,
     )
     prefix, middle, suffix = text[: span.start], text[span.start : span.end], text[span.end :]
     written = fim.format(

@@ -57,7 +57,13 @@ class ChosenSpan:
 
 
 def choose(
-    text: str, *, weights: SpanWeights, rng: Random, nodes: Callable[[], Sequence[Range]], max_lines: int
+    text: str,
+    *,
+    weights: SpanWeights,
+    rng: Random,
+    nodes: Callable[[], Sequence[Range]],
+    max_lines: int,
+    max_characters: int | None = None,
 ) -> ChosenSpan:
     """Draws a kind, and a span of that kind.
 
@@ -70,6 +76,8 @@ def choose(
         rng: seeded by the caller.
         nodes: gives the ranges of whole syntax nodes; called only if that kind is drawn.
         max_lines: the most lines that `lines` takes.
+        max_characters: the most that `characters` takes, every length up to it being as likely; None for any span of
+            the text, each as likely.
 
     Raises:
         ValueError: an empty text.
@@ -90,8 +98,17 @@ def choose(
         del left[kind]
         if found := choices[kind]():
             return ChosenSpan(start=found[0], end=found[1], kind=kind)
-    span = fim.split(text, rng=rng)
-    return ChosenSpan(start=len(span.prefix), end=len(span.prefix) + len(span.middle), kind="characters")
+    start, end = _characters(text, rng=rng, most=max_characters)
+    return ChosenSpan(start=start, end=end, kind="characters")
+
+
+def _characters(text: str, *, rng: Random, most: int | None) -> Range:
+    if most is None:
+        span = fim.split(text, rng=rng)
+        return len(span.prefix), len(span.prefix) + len(span.middle)
+    length = rng.randint(1, min(most, len(text)))
+    start = rng.randint(0, len(text) - length)
+    return start, start + length
 
 
 def _nodes(text: str, *, ranges: Sequence[Range], rng: Random) -> Range | None:

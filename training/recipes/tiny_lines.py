@@ -1,4 +1,4 @@
-"""What the tiny preset was trained on last: pieces of a few functions, each with a line to fill in.
+"""What the tiny preset was trained on second: pieces of a few functions, each with a line to fill in.
 
 A row of `tiny_python` holds one example, so one middle in 512 tokens. A small model learns from it how code goes on
 long before it learns where a middle begins and ends: after 32 million tokens it filled in fewer lines of HumanEval than

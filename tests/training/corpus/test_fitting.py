@@ -224,6 +224,36 @@ def test_no_documents_give_no_examples():
     assert list(fitter(128).fit([])) == []
 
 
+def test_examples_are_no_longer_than_the_length_drawn_for_them_and_nothing_is_lost():
+    files = library(40)
+    fitting = FittingSettings(sequence_length=1024, example_lengths=(128, 256, 1024))
+    examples = encoded_only(fitter(1024, fitting=fitting).fit(files))
+    assert_all_there(examples, files, tiny_encoder().tokenizer)
+    # Files are long, so most examples are nearly as long as they may be.
+    near = Counter(least for least in (128, 256, 1024) for one in examples if 0.8 * least < len(one) <= least)
+    assert min(near.values()) > 0.15 * len(examples)
+    assert sum(near.values()) > 0.7 * len(examples)
+    rows = list(pack(examples, sequence_length=1024))
+    assert max(len(row.examples) for row in rows) > 4
+
+
+def test_without_example_lengths_nothing_is_drawn():
+    files = library(10)
+    one = FittingSettings(sequence_length=512, example_lengths=(512,))
+    texts = [
+        [encoded.token_ids.tolist() for encoded in encoded_only(fitter(512, fitting=fitting).fit(files))]
+        for fitting in (one, FittingSettings(sequence_length=512))
+    ]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("lengths", [(63,), (128, 1025)])
+def test_example_lengths_lie_between_the_least_and_a_row(lengths: tuple[int, ...]):
+    message = re.escape(f"example_lengths must lie in [64, sequence_length=1024]; got {lengths[-1]}. Leave it out")
+    with pytest.raises(ValueError, match=message):
+        FittingSettings(sequence_length=1024, example_lengths=lengths)
+
+
 def test_a_row_must_have_room():
     with pytest.raises(ValueError, match="sequence_length must be at least 64, room for a path and sentinels; got 63"):
         FittingSettings(sequence_length=63)

@@ -211,3 +211,19 @@ def test_rates_lie_between_0_and_1(name: str):
 def test_lines_of_a_span_are_at_least_one():
     with pytest.raises(ValueError, match=r"max_lines must be at least 1; got 0\. Give a number of lines\."):
         InfillSettings(max_lines=0)
+
+
+def test_characters_of_a_span_are_at_least_one():
+    with pytest.raises(ValueError, match=r"max_characters must be at least 1; got 0\. Give a number, or None\."):
+        InfillSettings(max_characters=0)
+
+
+def test_middles_of_characters_have_no_more_than_the_settings_say():
+    characters = SpanWeights(nodes=0, rest_of_line=0, lines=0, block=0, characters=1)
+    made = [
+        transformed(["some text to fill in\n" * 3], settings=replace(ALWAYS, span_weights=characters, max_characters=5),
+                    seed=seed)
+        for seed in range(200)
+    ]  # fmt: skip
+    middles = [piece.text for example in made for piece in example.pieces() if piece.kind == "middle"]
+    assert {len(middle) for middle in middles} == {1, 2, 3, 4, 5}

@@ -13,7 +13,15 @@ PLAIN = CorpusRecipe(name="plain")
 
 
 def test_every_file_of_the_folder_is_a_recipe_of_its_name():
-    names = ["many_languages", "own_repositories", "pypi_python", "tiny_lines", "tiny_long", "tiny_python"]
+    names = [
+        "many_languages",
+        "own_repositories",
+        "pypi_python",
+        "tiny_lines",
+        "tiny_long",
+        "tiny_mixed",
+        "tiny_python",
+    ]
     assert recipes.names(CorpusRecipe) == names
     assert [recipes.find(name, CorpusRecipe).name for name in recipes.names(CorpusRecipe)] == recipes.names(
         CorpusRecipe
@@ -99,7 +107,7 @@ def test_settings_that_cannot_be_are_refused(setting, message):
 
 
 def test_an_unknown_recipe_is_refused_with_the_names_there_are():
-    names = "many_languages, own_repositories, pypi_python, tiny_lines, tiny_long, tiny_python"
+    names = "many_languages, own_repositories, pypi_python, tiny_lines, tiny_long, tiny_mixed, tiny_python"
     with pytest.raises(ValueError, match=f"A recipe is one of {names}; got 'all'"):
         recipes.find("all", CorpusRecipe)
 
