@@ -63,7 +63,8 @@ TOLERANCES: dict[tuple[str, str], float] = {
     ("geglu_products", "float32"): 1e-5,
     ("geglu_products", "bfloat16"): 2.0**-7,
     # Quantised products, relative to the largest result, summed in float32 in another order than the reference over up
-    # to some thousand terms; XLA's int4 version rounds scaled weights to bfloat16, 2^-9, where the kernels do not.
+    # to some thousand terms (what rounding to 16 bits adds to some of them, their test computes); XLA's int4 version
+    # rounds scaled weights to bfloat16, 2^-9, where the kernels do not.
     ("quantized_product", "float32"): 1e-5,
     ("quantized_product", "bfloat16"): 1e-5,
     ("quantized_product_by_xla", "float32"): 1e-5,

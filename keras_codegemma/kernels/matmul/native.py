@@ -10,11 +10,6 @@ from keras_codegemma.axes import Array, Float
 from keras_codegemma.kernels import native
 from keras_codegemma.kernels.native import products
 
-FEW_ROWS = 16
-"""More are worth packing them, or the weight."""
-LEVEL = "avx512_bf16"
-"""The level that has products of many rows."""
-
 
 def supports(x: Array, weight: Array, *, layout: str, out_dtype: jnp.dtype) -> str | None:
     """Why these arguments cannot run, or None when they can."""
@@ -25,13 +20,16 @@ def supports(x: Array, weight: Array, *, layout: str, out_dtype: jnp.dtype) -> s
         return "there must be at least one row"
     if reason := native.absence():
         return reason
-    if rows <= FEW_ROWS:
+    if rows <= products.FEW_ROWS:
         return None
     if inputs % 2:
-        return f"of more than {FEW_ROWS} rows inputs must be even, got {inputs}"
+        return f"of more than {products.FEW_ROWS} rows inputs must be even, got {inputs}"
     level = native.level("bfloat16")
-    if level != LEVEL:
-        return f"more than {FEW_ROWS} rows need the instructions of {LEVEL}, this processor's best is {level}"
+    if level != products.MANY_LEVEL:
+        return (
+            f"more than {products.FEW_ROWS} rows need the instructions of {products.MANY_LEVEL}, this processor's best "
+            f"is {level}"
+        )
     return None
 
 
@@ -39,7 +37,7 @@ def matmul(
     x: Float[Array, "rows k"], weight: Float[Array, "..."], *, layout: str, out_dtype: jnp.dtype
 ) -> Float[Array, "rows ..."]:
     """Summed in float32, rounded once."""
-    is_few = x.shape[0] <= FEW_ROWS
+    is_few = x.shape[0] <= products.FEW_ROWS
     if layout == "outputs_first":
         if is_few:
             return products.by_outputs(x, [(weight, None)], out_dtype=out_dtype)[0]

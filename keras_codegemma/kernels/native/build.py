@@ -59,8 +59,8 @@ _X86_UNITS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         )
     ),
     *(
-        (name, f"{name}.cc", (*_AVX512, "-mavx512bf16", "-mavx512vbmi"))
-        for name in ("avx512_bf16", "avx512_bf16_inputs")
+        (name, f"{name}.cc", (*_AVX512, "-mavx512bf16", "-mavx512vnni"))
+        for name in ("avx512_bf16", "avx512_bf16_packing", "avx512_bf16_inputs")
     ),
     *(
         (f"{name}_avx512_bf16", f"{name}_avx512_bf16.cc", (*_AVX512, "-mavx512bf16"))

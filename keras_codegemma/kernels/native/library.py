@@ -16,7 +16,7 @@ _LOGGER = logging.getLogger(__name__)
 DISABLE = "KERAS_CODEGEMMA_NATIVE"
 """Set to 0, the library is not opened. `KERAS_CODEGEMMA_THREADS` sets its threads; by default, one a processor."""
 
-INTERFACE = 8
+INTERFACE = 9
 """What `codegemma_interface` in `source/ffi.cc` must return."""
 
 TARGETS = (
@@ -24,6 +24,7 @@ TARGETS = (
     *("codegemma_gated", "codegemma_gated_backward"),
     *("codegemma_norm", "codegemma_add_norm", "codegemma_norm_backward", "codegemma_add_norm_backward"),
     *("codegemma_causal", "codegemma_causal_backward", "codegemma_many_kn", "codegemma_many_nk"),
+    "codegemma_many_quantized",
     *("codegemma_loss", "codegemma_loss_backward"),
 )
 

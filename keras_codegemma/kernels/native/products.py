@@ -8,6 +8,13 @@ import numpy as np
 
 from keras_codegemma.axes import Array, Float
 
+FEW_ROWS = 16
+"""More are worth packing them, or the weight."""
+FEW_ROWS_OF_QUANTIZED = 64
+"""More are worth decoding a weight into memory."""
+MANY_LEVEL = "avx512_bf16"
+"""The level that has products of many rows."""
+
 _FORMATS = {"float32": 0, "bfloat16": 1, "int8": 2, "uint8": 3}
 """`Format` in `source/kernels.h`, by the weights' dtype; int4 lies two in a uint8."""
 
@@ -53,6 +60,19 @@ def many_by_inputs(x: Float[Array, "rows k"], weight: Float[Array, "... k n"], *
 def many_by_outputs(x: Float[Array, "rows k"], weight: Float[Array, "n k"], *, out_dtype: jnp.dtype) -> Array:
     """As `by_outputs`, for many rows and one weight, both bfloat16. See `source/many.h`; AVX-512 BF16 alone has it."""
     return _many("codegemma_many_nk", x, weight, weight.shape[0], out_dtype)
+
+
+def many_by_quantized(
+    x: Float[Array, "rows k"],
+    weights: Sequence[tuple[Array, Array]],
+    *,
+    group_size: int = 0,
+    out_dtype: jnp.dtype,
+) -> list[Array]:
+    """As `by_outputs`, for many bfloat16 rows and int8 or int4. See `source/many.h`; AVX-512 BF16 alone has it."""
+    shapes = [jax.ShapeDtypeStruct((x.shape[0], data.shape[0]), out_dtype) for data, _ in weights]
+    call = jax.ffi.ffi_call("codegemma_many_quantized", shapes, vmap_method="sequential")
+    return list(call(x, *(operand for weight in weights for operand in weight), group=np.int64(group_size)))
 
 
 def _many(target: str, x: Array, weight: Array, outputs: int, out_dtype: jnp.dtype) -> Array:

@@ -25,10 +25,21 @@ def supports(x: Array, weights: tuple[QuantizedWeight, ...], *, out_dtype: jnp.d
 def quantized_matmul(
     x: Float[Array, "rows k"], weights: tuple[QuantizedWeight, ...], *, out_dtype: jnp.dtype
 ) -> list[Float[Array, "rows n"]]:
-    """X W^T for each weight [N, K], summed in float32, or for float32 activations with weights scaled in float32."""
+    """X W^T for each weight [N, K], summed in float32, or for float32 activations with weights scaled in float32.
+
+    With AVX-512 BF16, up to 64 rows of bfloat16 are made 16-bit integers for int8 weights; see `source/avx512_bf16.cc`.
+    """
     same = len({(weight.bits, weight.group_size) for weight in weights}) == 1
     if not same:
         return [quantized_matmul(x, (weight,), out_dtype=out_dtype)[0] for weight in weights]
     group = weights[0].group_size if weights[0].bits == 4 else 0
     operands = [(weight.data, weight.scale) for weight in weights]
-    return products.by_outputs(x, operands, group_size=group, out_dtype=out_dtype)
+    product = products.many_by_quantized if _is_for_many(x) else products.by_outputs
+    return product(x, operands, group_size=group, out_dtype=out_dtype)
+
+
+def _is_for_many(x: Array) -> bool:
+    """Whether the product of many rows takes these; that of few takes any."""
+    rows, inputs = x.shape
+    is_fit = x.dtype == jnp.bfloat16 and rows > products.FEW_ROWS_OF_QUANTIZED and inputs % 2 == 0
+    return is_fit and native.level("bfloat16") == products.MANY_LEVEL

@@ -11,7 +11,9 @@
 
 namespace codegemma {
 
-// The level's `kn` and `kn_finish`.
+// The level's packing of activations, and its `kn` and `kn_finish`.
+size_t packed_row_bytes_avx512_bf16(Format, bool, int64_t k);
+void pack_row_avx512_bf16(Format format, const void* x, bool, int64_t k, void* packed);
 void add_inputs_avx512_bf16(const Weights& w, const void* packed, bool, int64_t rows, int64_t k0, int64_t k1, int64_t n0,
                             int64_t n1, float* sums, int64_t stride);
 void finish_inputs_avx512_bf16(const float* sums, int64_t count, void* out, bool out_is_bfloat16);
@@ -20,9 +22,12 @@ namespace {
 
 static inline int64_t padded(int64_t k) { return (k + kUnit - 1) / kUnit * kUnit; }
 
-// Elements from one row of packed activations to the next. A register more than there are: rows a multiple of 4 KiB
-// apart would all fall into the same few places of the first-level cache.
-static inline int64_t packed_stride(int64_t k) { return padded(k) + 32; }
+// Inputs that share a scale where activations are words; integer sums of as many products do not overflow.
+constexpr int64_t kScaledInputs = 2048;
+
+// Elements from one row of packed activations to the next: some registers more than there are, for scales, and because
+// rows a multiple of 4 KiB apart would all fall into the same few places of the first-level cache.
+static inline int64_t packed_stride(int64_t k) { return padded(k) + 32 + padded(k) / (16 * kScaledInputs) * 32; }
 
 // A mask of the first `count` of `width` lanes.
 static inline uint64_t first_lanes(int64_t count, int64_t width) {

@@ -249,5 +249,5 @@ extern "C" {
 
 int codegemma_threads() { return codegemma::thread_count(); }
 
-int codegemma_interface() { return 8; }
+int codegemma_interface() { return 9; }
 }

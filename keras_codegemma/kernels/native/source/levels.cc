@@ -17,7 +17,7 @@ bool runs(const Level& level) {
   if (&level == &kAvx2) return avx2;
   if (&level == &kAvx512) return avx512;
   if (&level == &kAvx512Bf16)
-    return avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi");
+    return avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
 #endif
   return &level == &kPortable;
 }

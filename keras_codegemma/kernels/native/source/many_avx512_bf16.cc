@@ -1,6 +1,8 @@
 // The products of many rows with AVX-512 BF16: what a task does, compiled for these instructions.
 #include "many.h"
 
+#include <type_traits>
+
 #include "pairs_avx512_bf16.h"
 
 namespace codegemma {
@@ -33,9 +35,8 @@ static void by_inputs(const uint16_t* x, int64_t rows, int64_t k, const uint16_t
 
 static void pack(const uint16_t* x, int64_t rows, int64_t k, uint32_t* tile) { pack_columns(x, rows, k, k / 2, tile); }
 
-static void by_outputs(const uint32_t* tile, int64_t rows, int64_t k, const uint16_t* weight, int64_t outputs, float* sums,
-                       const ManyOut& out) {
-  long_product<false>({words(weight), k / 2, 1}, tile, k / 2, outputs, sums);
+// Sums with a row per output to results with a row per row.
+static void turn(const float* sums, int64_t rows, int64_t outputs, const ManyOut& out) {
   for (int64_t m = 0; m < rows; m += 16)
     for (int64_t n = 0; n < outputs; n += 16) {
       __m512i block[16];
@@ -46,9 +47,159 @@ static void by_outputs(const uint32_t* tile, int64_t rows, int64_t k, const uint
     }
 }
 
+static int64_t whole_vectors(int64_t rows) { return rows < kTileLanes ? (rows + 15) / 16 * 16 : kTileLanes; }
+
+static void by_outputs(const uint32_t* tile, int64_t rows, int64_t k, const uint16_t* weight, int64_t outputs, float* sums,
+                       const ManyOut& out) {
+  long_product<false>({words(weight), k / 2, 1}, tile, k / 2, outputs, sums, whole_vectors(rows));
+  turn(sums, rows, outputs, out);
+}
+
+// Some inputs of a row of int8 as bfloat16.
+static void decode_int8(const int8_t* from, int64_t count, uint16_t* to) {
+  const auto floats = [&](int64_t i) {
+    const __m128i bytes = _mm_maskz_loadu_epi8(lanes(count - i), from + i);
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+  };
+  for (int64_t i = 0; i < count; i += 32)
+    _mm512_storeu_si512(to + i, (__m512i)_mm512_cvtne2ps_pbh(floats(i + 16), floats(i)));
+}
+
+// Of int4. The bfloat16 of each of the 16 numbers is looked up: of two in a byte, the even one with the byte itself, of which
+// the higher bits must not matter, the odd one with its higher half.
+static void decode_int4(const uint8_t* from, int64_t count, uint16_t* to) {
+  alignas(64) uint16_t table[32];
+  for (int i = 0; i < 32; ++i) {
+    const float wide = static_cast<float>((i & 15) < 8 ? (i & 15) : (i & 15) - 16);
+    uint32_t bits;
+    __builtin_memcpy(&bits, &wide, 4);
+    table[i] = static_cast<uint16_t>(bits >> 16);
+  }
+  const __m512i numbers = _mm512_load_si512(table);
+  for (int64_t i = 0; i < count; i += 32) {
+    const __m512i bytes = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(lanes((count - i) / 2), from + i / 2));
+    const __m512i both = _mm512_or_si512(bytes, _mm512_slli_epi32(bytes, 12));
+    _mm512_storeu_si512(to + i, _mm512_permutexvar_epi16(both, numbers));
+  }
+}
+
+// c [R, 16 V] += sum over groups g of scales[r, g] times the product of the group's pairs.
+template <int R, int V>
+static inline void scaled_product(const Factors& a, const uint32_t* b, int64_t groups, int64_t group_pairs,
+                                  const uint16_t* scales, int64_t scales_row, float* c) {
+  const uint32_t* factor = a.from;
+  for (int64_t g = 0; g < groups; ++g) {
+    __m512 part[R][V];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) part[r][v] = _mm512_setzero_ps();
+    for (int64_t p = 0; p < group_pairs; ++p, ++factor, b += kTileLanes) {
+      __m512bh row[V];
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) row[v] = (__m512bh)_mm512_loadu_si512(b + 16 * v);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const __m512bh both = (__m512bh)_mm512_set1_epi32(static_cast<int>(factor[r * a.row]));
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) part[r][v] = _mm512_dpbf16_ps(part[r][v], both, row[v]);
+      }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const __m512 scale = (__m512)_mm512_set1_epi32(scales[r * scales_row + g] << 16);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) {
+        float* to = c + r * kTileLanes + 16 * v;
+        _mm512_storeu_ps(to, _mm512_fmadd_ps(part[r][v], scale, _mm512_loadu_ps(to)));
+      }
+    }
+  }
+}
+
+template <int V>
+static void scaled_columns(const Factors& a, const uint32_t* b, int64_t groups, int64_t group_pairs,
+                           const uint16_t* scales, int64_t scales_row, int64_t rows, float* c) {
+  constexpr int kTall = V == 4 ? 6 : V == 2 ? 12 : 16;
+  int64_t r = 0;
+  const auto some = [&](auto count) {
+    constexpr int kCount = decltype(count)::value;
+    for (; r + kCount <= rows; r += kCount)
+      scaled_product<kCount, V>({a.from + r * a.row, a.row, 1}, b, groups, group_pairs, scales + r * scales_row,
+                                scales_row, c + r * kTileLanes);
+  };
+  some(std::integral_constant<int, kTall>());
+  some(std::integral_constant<int, 2>());
+  some(std::integral_constant<int, 1>());
+}
+
+// Adds some decoded inputs of int4, whose scales are a row per output, to sums [outputs, kTileLanes].
+static void add_scaled(const Factors& a, const uint32_t* b, int64_t pairs, int64_t group_pairs, const uint16_t* scales,
+                       int64_t scales_row, int64_t outputs, int64_t width, float* sums) {
+  for (int64_t p = 0; p < pairs; p += kTilePairs) {
+    const int64_t count = pairs - p < kTilePairs ? pairs - p : kTilePairs;
+    const Factors part = {a.from + p, a.row, 1};
+    const uint32_t* from = b + p * kTileLanes;
+    const uint16_t* of_part = scales + p / group_pairs;
+    int64_t n = 0;
+    for (; n + 64 <= width; n += 64)
+      scaled_columns<4>(part, from + n, count / group_pairs, group_pairs, of_part, scales_row, outputs, sums + n);
+    for (; n + 32 <= width; n += 32)
+      scaled_columns<2>(part, from + n, count / group_pairs, group_pairs, of_part, scales_row, outputs, sums + n);
+    for (; n < width; n += 16)
+      scaled_columns<1>(part, from + n, count / group_pairs, group_pairs, of_part, scales_row, outputs, sums + n);
+  }
+}
+
+static void by_quantized(const uint32_t* tiles, int64_t rows, const Weights& w, int64_t n0, int64_t outputs,
+                         uint16_t* decoded, float* sums, const ManyOut& out) {
+  const bool is_int4 = w.format == kInt4;
+  const int64_t tile_words = w.k / 2 * kTileLanes, tile_sums = kTileLanes * kTileLanes;
+  const int64_t scales_row = is_int4 ? w.k / w.group : 0;
+  const Factors a = {words(decoded), kManyDecodedPitch / 2, 1};
+  for (int64_t k0 = 0; k0 < w.k; k0 += kManyDecoded) {
+    const int64_t count = w.k - k0 < kManyDecoded ? w.k - k0 : kManyDecoded;
+    for (int64_t n = 0; n < outputs; ++n) {
+      const int64_t place = (n0 + n) * w.k + k0;
+      if (is_int4)
+        decode_int4(static_cast<const uint8_t*>(w.data) + place / 2, count, decoded + n * kManyDecodedPitch);
+      else
+        decode_int8(static_cast<const int8_t*>(w.data) + place, count, decoded + n * kManyDecodedPitch);
+    }
+    for (int64_t tile = 0; tile * kTileLanes < rows; ++tile) {
+      const uint32_t* b = tiles + tile * tile_words + k0 / 2 * kTileLanes;
+      float* to = sums + tile * tile_sums;
+      const int64_t width = whole_vectors(rows - tile * kTileLanes);
+      if (is_int4) {
+        if (k0 == 0) __builtin_memset(to, 0, tile_sums * 4);
+        add_scaled(a, b, count / 2, w.group / 2, static_cast<const uint16_t*>(w.scale) + n0 * scales_row + k0 / w.group,
+                   scales_row, outputs, width, to);
+      } else if (k0 == 0) {
+        long_product<false>(a, b, count / 2, outputs, to, width);
+      } else {
+        long_product<true>(a, b, count / 2, outputs, to, width);
+      }
+    }
+  }
+  for (int64_t tile = 0; tile * kTileLanes < rows; ++tile) {
+    float* from = sums + tile * tile_sums;
+    if (!is_int4)
+      for (int64_t n = 0; n < outputs; ++n) {
+        const __m512 scale = _mm512_set1_ps(static_cast<const float*>(w.scale)[n0 + n]);
+        for (int64_t m = 0; m < whole_vectors(rows - tile * kTileLanes); m += 16) {
+          float* to = from + n * kTileLanes + m;
+          _mm512_storeu_ps(to, _mm512_mul_ps(scale, _mm512_loadu_ps(to)));
+        }
+      }
+    const ManyOut here = {static_cast<char*>(out.to) + tile * kTileLanes * out.stride * (out.is_bfloat16 ? 2 : 4),
+                          out.is_bfloat16, out.stride};
+    turn(from, rows - tile * kTileLanes < kTileLanes ? rows - tile * kTileLanes : kTileLanes, outputs, here);
+  }
+}
+
 }  // namespace
 
 extern const ManyLevel kManyAvx512Bf16;
-const ManyLevel kManyAvx512Bf16 = {by_inputs, pack, by_outputs};
+const ManyLevel kManyAvx512Bf16 = {by_inputs, pack, by_outputs, by_quantized};
 
 }  // namespace codegemma

@@ -2,11 +2,14 @@
 //
 //   codegemma_many_kn: x bfloat16 [M, K], weight bfloat16 [K, N] or [heads, K, N / heads] -> bfloat16 or float32 [M, N]
 //   codegemma_many_nk: x bfloat16 [M, K], weight bfloat16 [N, K]                          -> bfloat16 or float32 [M, N]
+//   codegemma_many_quantized: x, then data and scale of each of W weights, as codegemma_nk takes them; attribute: group
+//       (of int4, else 0)                                                                  -> W products
 //
 // A number is summed over the inputs in one order, whatever the rows beside it and the threads.
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <vector>
 
 #include "calls.h"
 #include "many.h"
@@ -20,7 +23,6 @@ namespace ffi = xla::ffi;
 namespace codegemma {
 namespace {
 
-
 constexpr int64_t kMostRows = 1024;      // of a task, or packed at a time
 constexpr int64_t kLeastRows = 128;      // fewer, and packing the weights takes its time
 constexpr int64_t kTasksPerThread = 4;
@@ -31,7 +33,6 @@ const ManyLevel* available() {
 #endif
   return nullptr;
 }
-
 
 ffi::Error no_memory() { return codegemma::no_memory("to pack rows in"); }
 
@@ -88,35 +89,122 @@ ffi::Error by_inputs(Halves x, Halves weight, ffi::Result<ffi::AnyBuffer> out) {
   return failed ? no_memory() : ffi::Error::Success();
 }
 
+// Packs rows [m, k], some at a time, and calls `run` with the first of them, how many there are, and their tiles.
+template <class Run>
+ffi::Error with_packed(const uint16_t* x, int64_t m, int64_t k, const Run& run) {
+  const int64_t words = k / 2 * kManyColumns;
+  thread_local Kept kept;
+  Memory own;
+  uint32_t* tiles = static_cast<uint32_t*>(kept.get(ceil(std::min(m, kMostRows), kManyColumns) * words * 4, own));
+  if (tiles == nullptr) return no_memory();
+  for (int64_t m0 = 0; m0 < m; m0 += kMostRows) {
+    const int64_t rows = std::min(kMostRows, m - m0);
+    parallel_for(ceil(rows, kManyColumns), [&](int64_t tile) {
+      const int64_t first = tile * kManyColumns;
+      available()->pack(x + (m0 + first) * k, std::min(kManyColumns, rows - first), k, tiles + tile * words);
+    });
+    run(m0, rows, tiles);
+  }
+  return ffi::Error::Success();
+}
+
+// Calls `run` with the first of up to kManyColumns outputs, and with the tiles from `first` up to `last` that are to be
+// multiplied with them.
+template <class Run>
+void over_outputs(int64_t n, int64_t tiles, const Run& run) {
+  const int64_t parts = ceil(n, kManyColumns);
+  int64_t together = tiles;
+  while (parts * ceil(tiles, together) < kTasksPerThread * thread_count() && together > 1) together = ceil(together, 2);
+  const int64_t groups = ceil(tiles, together);
+  parallel_for(parts * groups, [&](int64_t task) {
+    const int64_t first = task % groups * together;
+    run(task / groups * kManyColumns, first, std::min(first + together, tiles));
+  });
+}
+
 ffi::Error by_outputs(Halves x, Halves weight, ffi::Result<ffi::AnyBuffer> out) {
   Call call;
   if (auto error = prepare(call, x, weight, out); error.failure()) return error;
-  const ManyLevel& level = *available();
   const int64_t words = call.k / 2 * kManyColumns;
-  thread_local Kept kept;
-  Memory own;
-  uint32_t* packed = static_cast<uint32_t*>(
-      kept.get(ceil(std::min(call.m, kMostRows), kManyColumns) * words * 4, own));
-  if (packed == nullptr) return no_memory();
-  for (int64_t m0 = 0; m0 < call.m; m0 += kMostRows) {
-    const int64_t rows = std::min(kMostRows, call.m - m0), tiles = ceil(rows, kManyColumns);
-    const auto of_tile = [&](int64_t tile) { return std::min(kManyColumns, rows - tile * kManyColumns); };
-    parallel_for(tiles, [&](int64_t tile) {
-      level.pack(call.x + (m0 + tile * kManyColumns) * call.k, of_tile(tile), call.k, packed + tile * words);
-    });
-    const int64_t parts = ceil(call.n, kManyColumns);
-    int64_t together = tiles;
-    while (parts * ceil(tiles, together) < kTasksPerThread * thread_count() && together > 1) together = ceil(together, 2);
-    const int64_t groups = ceil(tiles, together);
-    parallel_for(parts * groups, [&](int64_t task) {
+  return with_packed(call.x, call.m, call.k, [&](int64_t m0, int64_t rows, const uint32_t* tiles) {
+    over_outputs(call.n, ceil(rows, kManyColumns), [&](int64_t n0, int64_t first, int64_t last) {
       alignas(64) float sums[kManyColumns * kManyColumns];
-      const int64_t n0 = task / groups * kManyColumns, first = task % groups * together;
-      for (int64_t tile = first; tile < std::min(first + together, tiles); ++tile)
-        level.by_outputs(packed + tile * words, of_tile(tile), call.k, call.weight + n0 * call.k,
-                         std::min(kManyColumns, call.n - n0), sums, call.out_at(m0 + tile * kManyColumns, n0));
+      for (int64_t tile = first; tile < last; ++tile)
+        available()->by_outputs(tiles + tile * words, std::min(kManyColumns, rows - tile * kManyColumns), call.k,
+                                call.weight + n0 * call.k, std::min(kManyColumns, call.n - n0), sums,
+                                call.out_at(m0 + tile * kManyColumns, n0));
     });
-  }
+  });
+}
+
+struct QuantizedProduct {
+  Weights weights;
+  void* out;
+  bool out_is_bfloat16;
+};
+
+ffi::Error quantized_product(QuantizedProduct& found, const ffi::AnyBuffer& data, const ffi::AnyBuffer& scale,
+                             ffi::Result<ffi::AnyBuffer>& out, int64_t m, int64_t k, int64_t group) {
+  const auto shape = out->dimensions();
+  const bool is_int8 = data.element_type() == ffi::DataType::S8;
+  if (!is_int8 && data.element_type() != ffi::DataType::U8) return bad("weights are int8, or int4 two in a uint8");
+  if (!is_int8 && (group < 32 || 256 % group || k % group)) return bad("groups must divide 256 and the inputs");
+  if (shape.size() != 2 || shape[0] != m) return bad("results must be [M, N]");
+  if (out->element_type() != ffi::DataType::BF16 && out->element_type() != ffi::DataType::F32)
+    return bad("results are bfloat16 or float32");
+  const int64_t n = shape[1];
+  if (static_cast<int64_t>(data.size_bytes()) != n * k / (is_int8 ? 1 : 2)) return bad("weights of a wrong size");
+  if (static_cast<int64_t>(scale.size_bytes()) != (is_int8 ? n * 4 : n * (k / group) * 2))
+    return bad("scales of a wrong size");
+  prefer_large_pages(data.untyped_data(), data.size_bytes());
+  found = {{is_int8 ? kInt8 : kInt4, data.untyped_data(), scale.untyped_data(), n, k, group},
+           out->untyped_data(),
+           out->element_type() == ffi::DataType::BF16};
   return ffi::Error::Success();
+}
+
+// Whether there was memory.
+bool multiply(const QuantizedProduct& product, int64_t m0, int64_t rows, const uint32_t* tiles) {
+  const Weights& w = product.weights;
+  std::atomic<bool> failed{false};
+  over_outputs(w.n, ceil(rows, kManyColumns), [&](int64_t n0, int64_t first, int64_t last) {
+    constexpr int64_t kDecodedBytes = kManyColumns * kManyDecodedPitch * 2;
+    thread_local Kept kept;
+    Memory own;
+    char* scratch = static_cast<char*>(kept.get(kDecodedBytes + (last - first) * kManyColumns * kManyColumns * 4, own));
+    if (scratch == nullptr) {
+      failed = true;
+      return;
+    }
+    const int64_t row = first * kManyColumns;
+    const ManyOut out = {static_cast<char*>(product.out) + ((m0 + row) * w.n + n0) * (product.out_is_bfloat16 ? 2 : 4),
+                         product.out_is_bfloat16, w.n};
+    available()->by_quantized(tiles + row * (w.k / 2), std::min(last * kManyColumns, rows) - row, w, n0,
+                              std::min(kManyColumns, w.n - n0), reinterpret_cast<uint16_t*>(scratch),
+                              reinterpret_cast<float*>(scratch + kDecodedBytes), out);
+  });
+  return !failed;
+}
+
+ffi::Error quantized(Halves x, ffi::RemainingArgs args, ffi::RemainingRets rets, int64_t group) {
+  const auto of_x = x.dimensions();
+  if (of_x.size() != 2 || of_x[1] == 0 || of_x[1] % 2) return bad("rows must be [M, K], K even");
+  if (args.size() != 2 * rets.size()) return bad("each product needs weights and scales");
+  if (available() == nullptr) return lacks_avx512_bf16();
+  std::vector<QuantizedProduct> products(rets.size());
+  for (size_t i = 0; i < rets.size(); ++i) {
+    auto data = args.get<ffi::AnyBuffer>(2 * i);
+    auto scale = args.get<ffi::AnyBuffer>(2 * i + 1);
+    auto out = rets.get<ffi::AnyBuffer>(i);
+    if (!data.has_value() || !scale.has_value() || !out.has_value()) return bad("unreadable buffer");
+    auto error = quantized_product(products[i], *data, *scale, *out, of_x[0], of_x[1], group);
+    if (error.failure()) return error;
+  }
+  bool failed = false;
+  auto error = with_packed(bits(x), of_x[0], of_x[1], [&](int64_t m0, int64_t rows, const uint32_t* tiles) {
+    for (const QuantizedProduct& product : products) failed = !multiply(product, m0, rows, tiles) || failed;
+  });
+  return failed ? no_memory() : error;
 }
 
 }  // namespace
@@ -126,5 +214,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(codegemma_many_kn, by_inputs,
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(codegemma_many_nk, by_outputs,
                               ffi::Ffi::Bind().Arg<Halves>().Arg<Halves>().Ret<ffi::AnyBuffer>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(codegemma_many_quantized, quantized,
+                              ffi::Ffi::Bind().Arg<Halves>().RemainingArgs().RemainingRets().Attr<int64_t>("group"));
 
 }  // namespace codegemma

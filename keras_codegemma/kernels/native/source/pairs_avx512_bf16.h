@@ -125,34 +125,46 @@ static inline void small_product(const Factors& a, const uint32_t* b, int64_t b_
 template <int V, bool kAdd>
 static inline void some_columns(const Factors& a, const uint32_t* b, int64_t b_stride, int64_t pairs, int64_t rows,
                                 float* c, int64_t c_stride) {
+  constexpr int kTall = V == 4 ? 6 : V == 2 ? 12 : 16;  // enough sums to wait for none
   int64_t r = 0;
   const auto from = [&] { return Factors{a.from + r * a.row, a.row, a.pair}; };
-  for (; r + 6 <= rows; r += 6) small_product<6, V, kAdd>(from(), b, b_stride, pairs, c + r * c_stride, c_stride);
+  for (; r + kTall <= rows; r += kTall)
+    small_product<kTall, V, kAdd>(from(), b, b_stride, pairs, c + r * c_stride, c_stride);
   for (; r + 4 <= rows; r += 4) small_product<4, V, kAdd>(from(), b, b_stride, pairs, c + r * c_stride, c_stride);
   for (; r + 2 <= rows; r += 2) small_product<2, V, kAdd>(from(), b, b_stride, pairs, c + r * c_stride, c_stride);
   if (r < rows) small_product<1, V, kAdd>(from(), b, b_stride, pairs, c + r * c_stride, c_stride);
 }
 
-// c [rows, width] = or += a [rows, pairs] b [pairs, width], all of pairs; the width is a multiple of 16.
+// c [rows, width] = or += a [rows, pairs] b [pairs, width], all of pairs; the width is a multiple of 16, and rows of b and c
+// are `pitch` apart.
+template <bool kAdd>
+static void product(const Factors& a, const uint32_t* b, int64_t width, int64_t pairs, int64_t rows, float* c,
+                    int64_t pitch) {
+  int64_t n = 0;
+  for (; n + 64 <= width; n += 64) some_columns<4, kAdd>(a, b + n, pitch, pairs, rows, c + n, pitch);
+  for (; n + 32 <= width; n += 32) some_columns<2, kAdd>(a, b + n, pitch, pairs, rows, c + n, pitch);
+  for (; n < width; n += 16) some_columns<1, kAdd>(a, b + n, pitch, pairs, rows, c + n, pitch);
+}
+
 template <bool kAdd>
 static void product(const Factors& a, const uint32_t* b, int64_t width, int64_t pairs, int64_t rows, float* c) {
-  int64_t n = 0;
-  for (; n + kTileLanes <= width; n += kTileLanes) some_columns<4, kAdd>(a, b + n, width, pairs, rows, c + n, width);
-  for (; n < width; n += 16) some_columns<1, kAdd>(a, b + n, width, pairs, rows, c + n, width);
+  product<kAdd>(a, b, width, pairs, rows, c, width);
 }
 
 constexpr int64_t kTilePairs = 128;  // multiplied before sums go back to memory: 32 KiB of packed pairs, a first-level cache
 
-// sums [rows, kTileLanes] = or += a [rows, pairs] b [pairs, kTileLanes], any number of pairs.
+// sums [rows, kTileLanes] = or += a [rows, pairs] b [pairs, kTileLanes], any number of pairs; of the first `width` lanes, a
+// multiple of 16.
 template <bool kAdd>
-static void long_product(const Factors& a, const uint32_t* b, int64_t pairs, int64_t rows, float* sums) {
+static void long_product(const Factors& a, const uint32_t* b, int64_t pairs, int64_t rows, float* sums,
+                         int64_t width = kTileLanes) {
   for (int64_t p = 0; p < pairs; p += kTilePairs) {
     const int64_t count = pairs - p < kTilePairs ? pairs - p : kTilePairs;
     const Factors part = {a.from + p * a.pair, a.row, a.pair};
     if (kAdd || p > 0)
-      product<true>(part, b + p * kTileLanes, kTileLanes, count, rows, sums);
+      product<true>(part, b + p * kTileLanes, width, count, rows, sums, kTileLanes);
     else
-      product<false>(part, b + p * kTileLanes, kTileLanes, count, rows, sums);
+      product<false>(part, b + p * kTileLanes, width, count, rows, sums, kTileLanes);
   }
 }
 
