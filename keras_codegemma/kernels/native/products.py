@@ -10,7 +10,7 @@ from keras_codegemma.axes import Array, Float
 
 FEW_ROWS = 16
 """More are worth packing them, or the weight."""
-FEW_ROWS_OF_QUANTIZED = 64
+FEW_ROWS_OF_QUANTIZED = 128
 """More are worth decoding a weight into memory."""
 MANY_LEVEL = "avx512_bf16"
 """The level that has products of many rows."""

@@ -70,14 +70,14 @@ AWKWARD = (
     Case(rows=18, outputs=31, inputs=2177, mode="int8"),
 )
 MANY = (
-    # More rows than a tile of 64, more inputs than are decoded at a time, and outputs that no tile divides.
+    # More rows than two tiles of 64, more inputs than are decoded at a time, and outputs that no tile divides.
     *(
         Case(rows=rows, outputs=outputs, inputs=inputs, mode="int4", group_size=group, weights=2)
-        for rows, outputs, inputs, group in ((70, 33, 2240, 32), (65, 64, 128, 128), (100, 131, 2176, 64))
+        for rows, outputs, inputs, group in ((133, 33, 2240, 32), (129, 64, 128, 128), (160, 131, 2176, 64))
     ),
     *(
         Case(rows=rows, outputs=outputs, inputs=inputs, mode="int8", weights=weights)
-        for rows, outputs, inputs, weights in ((131, 70, 4354, 1), (90, 65, 2, 2), (200, 1, 300, 1))
+        for rows, outputs, inputs, weights in ((131, 70, 4354, 1), (130, 65, 2, 2), (200, 1, 300, 1))
     ),
 )
 TESTED = (*CUT, *AWKWARD, *MANY)
