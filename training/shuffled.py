@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -24,6 +25,8 @@ class ShuffledLoader(Iterator[Batch]):
         self._seed = seed
         self._share = share
         self._step = 0
+        # A batch may end one epoch and begin the next.
+        self._order = lru_cache(maxsize=2)(self._order_of)
 
     @abstractmethod
     def batch(self, chosen: Sequence[tuple[int, int]]) -> Batch:
@@ -43,4 +46,7 @@ class ShuffledLoader(Iterator[Batch]):
 
     def _at(self, place: int) -> tuple[int, int]:
         epoch, within = divmod(place, self._size)
-        return int(np.random.default_rng([self._seed, epoch]).permutation(self._size)[within]), epoch
+        return int(self._order(epoch)[within]), epoch
+
+    def _order_of(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self._seed, epoch]).permutation(self._size)

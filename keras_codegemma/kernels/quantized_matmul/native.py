@@ -27,7 +27,7 @@ def quantized_matmul(
 ) -> list[Float[Array, "rows n"]]:
     """X W^T for each weight [N, K], summed in float32, or for float32 activations with weights scaled in float32.
 
-    With AVX-512 BF16, up to 128 rows of bfloat16 are made 16-bit integers for int8 weights; see `source/avx512_bf16.cc`.
+    With AVX-512 BF16, up to 128 rows of bfloat16 become 16-bit integers for int8 weights: `source/avx512_bf16.cc`.
     """
     same = len({(weight.bits, weight.group_size) for weight in weights}) == 1
     if not same:
