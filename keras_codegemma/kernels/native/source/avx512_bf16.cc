@@ -312,9 +312,10 @@ __attribute__((noinline)) static void few_rows_by(const Nibbles& t, const Weight
 // Rows of weights read side by side, R: with one, each step to its sum waits for the one before; with several, all but
 // the last must be in the first-level cache before they are needed, where long rows of activations leave little place.
 template <Format F, int M>
-static void few_rows(const Nibbles& t, const Weights& w, const void* packed, int64_t m0, int64_t n0, int64_t n1, void* out,
-                     bool out_is_bfloat16, int64_t out_stride, void* scratch) {
-  constexpr int kShort = F == kInt8 && M <= 4 && M > 1 ? 4 : M > 1 ? 2 : F == kBfloat16 ? 1 : F == kInt8 ? 2 : 4;
+static void few_rows(const Nibbles& t, const Weights& w, const void* packed, int64_t m0, int64_t n0, int64_t n1,
+                     void* out, bool out_is_bfloat16, int64_t out_stride, void* scratch) {
+  constexpr int kOfOne = F == kBfloat16 ? 1 : F == kInt8 ? 2 : 4, kOfSeveral = F == kInt8 && M <= 4 ? 4 : 2;
+  constexpr int kShort = M == 1 ? kOfOne : kOfSeveral;
   constexpr int kLong = F == kBfloat16 && M == 1 ? 1 : 2;
   if (w.k <= 4096)
     return few_rows_by<F, M, kShort>(t, w, packed, m0, n0, n1, out, out_is_bfloat16, out_stride, scratch);
