@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--train", type=Path, nargs="+", required=True)
     parser.add_argument("--held-out", type=Path, nargs="+", required=True)
-    parser.add_argument("--steps", type=int, default=300, help="of 16 x 512 tokens")
+    parser.add_argument("--steps", type=int, default=300, help="of 16 x 512 tokens; a multiple of 20")
     options = parser.parse_args()
     heap.keep_freed_memory()
     held_out = {
