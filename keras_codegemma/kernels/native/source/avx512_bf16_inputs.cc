@@ -35,8 +35,9 @@ INLINE void kn_step(const uint16_t* const* row, int64_t n, uint32_t mask, const 
 }
 
 // Whole rows are prefetched as they lie in memory, the next ones behind these, so many bytes ahead: memory is fastest from
-// one place on (four rows of 2048 columns side by side: 0.75 of the bandwidth of one stream, so: 0.96). Rows of many columns
-// for many activations, or parts of rows, are left to the processor's own prefetching or fetched beside their own.
+// one place on, and four rows that are each fetched beside their own are four places (decode of 2B in bfloat16, `RESULTS.md`,
+// read at 86% of the bandwidth so, 92% in order). Rows of many columns for many activations are left to the processor's own
+// prefetching.
 constexpr int64_t kLeastAhead = 8192, kMostAhead = 131072;
 
 template <int M, int kPairs>
