@@ -13,6 +13,7 @@ from keras_codegemma.kernels import native
 from keras_codegemma.kernels.native import products
 from keras_codegemma.kernels.quantized_matmul import QuantizedWeight, dequantize, quantize, quantized_matmul, tpu
 from keras_codegemma.kernels.quantized_matmul.cases import AWKWARD, TESTED, Case
+from keras_codegemma.kernels.quantized_matmul.native import is_for_many
 from tests.kernels.levels import runs_at
 from tests.tolerances import tolerance
 
@@ -54,7 +55,7 @@ def rounding_to_words(x: jax.Array, weight: QuantizedWeight) -> np.ndarray:
 
     A step is 1 / 32767 of the largest activation, that of a uniform error is 1 / sqrt(12) of a step.
     """
-    if native.level() != products.MANY_LEVEL or (x.shape[0] > products.FEW_ROWS_OF_QUANTIZED and x.shape[1] % 2 == 0):
+    if native.level() != products.MANY_LEVEL or is_for_many(x):
         return np.zeros(())
     steps = np.abs(np.asarray(x, np.float64)).max(axis=1) / 32767
     return 6 / np.sqrt(12) * np.outer(steps, np.linalg.norm(floats(weight), axis=1))

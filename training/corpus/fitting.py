@@ -113,7 +113,7 @@ class Fitter:
         self._epoch = epoch
         self._middle_nodes = middle_nodes
         self._split_points = split_points
-        self._shortest = min(settings.example_lengths, default=settings.sequence_length)
+        self._lengths = settings.example_lengths or (settings.sequence_length,)
 
     def fit(self, documents: Sequence[Document]) -> Iterator[Encoded | Dropped]:
         """Every document as part of one or more examples, or as dropped.
@@ -158,10 +158,8 @@ class Fitter:
 
     def _length(self, document: Document, start: int) -> int:
         """The most tokens of the example that begins here."""
-        if not self._settings.example_lengths:
-            return self._settings.sequence_length
         key = f"{self._seed}/{self._epoch}/{document.id}/{start}/length"
-        return Random(key).choice(self._settings.example_lengths)
+        return Random(key).choice(self._lengths)
 
     def _take(
         self, measures: "_Measures", place: "_Place", *, length: int, limit: int
@@ -221,7 +219,7 @@ class Fitter:
                 document.text.encode()
         except ValueError:  # UnicodeEncodeError is one
             return "not-writable"
-        return "path-too-long" if path_tokens > self._shortest // 2 else None
+        return "path-too-long" if path_tokens > min(self._lengths) // 2 else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the tiny preset was trained on at the very end: rows as long as its context.
+"""What the tiny preset was trained on third: rows as long as its context.
 
 A model that has seen short rows alone writes nonsense where a prompt is longer than these; some hundred steps mend it.
 """

@@ -34,12 +34,12 @@ def quantized_matmul(
         return [quantized_matmul(x, (weight,), out_dtype=out_dtype)[0] for weight in weights]
     group = weights[0].group_size if weights[0].bits == 4 else 0
     operands = [(weight.data, weight.scale) for weight in weights]
-    product = products.many_by_quantized if _is_for_many(x) else products.by_outputs
+    product = products.many_by_quantized if is_for_many(x) else products.by_outputs
     return product(x, operands, group_size=group, out_dtype=out_dtype)
 
 
-def _is_for_many(x: Array) -> bool:
+def is_for_many(x: Array) -> bool:
     """Whether the product of many rows takes these; that of few takes any."""
     rows, inputs = x.shape
     is_fit = x.dtype == jnp.bfloat16 and rows > products.FEW_ROWS_OF_QUANTIZED and inputs % 2 == 0
-    return is_fit and native.level("bfloat16") == products.MANY_LEVEL
+    return is_fit and native.absence_at(products.MANY_LEVEL) is None

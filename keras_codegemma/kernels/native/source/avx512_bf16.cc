@@ -10,6 +10,7 @@
 //   int4            register s, pair j: elements 8 j + s and 8 j + 4 + s (the nibbles s of the two words of 8 nibbles)
 // A float32 activation has no such path here; the caller takes the AVX-512 level for it.
 #include "avx512_bf16.h"
+#include "nibbles_avx512.h"
 
 namespace codegemma {
 namespace {
@@ -20,20 +21,6 @@ constexpr int64_t kInputs = kScaledInputs;
 
 static size_t nk_scratch_bytes(int64_t rows, int64_t) {
   return kLaneOutputs * (rows < kFewRows ? rows : kFewRows) * sizeof(__m512);
-}
-
-// The bfloat16 of each of the 16 numbers of 4 bits, twice, because what chooses among them has 5.
-using Nibbles = __m512i;
-
-static Nibbles make_nibbles() {
-  alignas(64) uint16_t nibble[32];
-  for (int i = 0; i < 32; ++i) {
-    const float wide = static_cast<float>((i & 15) < 8 ? (i & 15) : (i & 15) - 16);
-    uint32_t bits;
-    __builtin_memcpy(&bits, &wide, 4);
-    nibble[i] = static_cast<uint16_t>(bits >> 16);
-  }
-  return _mm512_load_si512(nibble);
 }
 
 // Sums of products of pairs.

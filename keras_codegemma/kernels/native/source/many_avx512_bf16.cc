@@ -1,8 +1,7 @@
 // The products of many rows with AVX-512 BF16: what a task does, compiled for these instructions.
 #include "many.h"
 
-#include <type_traits>
-
+#include "nibbles_avx512.h"
 #include "pairs_avx512_bf16.h"
 
 namespace codegemma {
@@ -65,49 +64,37 @@ static void decode_int8(const int8_t* from, int64_t count, uint16_t* to) {
     _mm512_storeu_si512(to + i, (__m512i)_mm512_cvtne2ps_pbh(floats(i + 16), floats(i)));
 }
 
-// Of int4. The bfloat16 of each of the 16 numbers is looked up: of two in a byte, the even one with the byte itself, of which
-// the higher bits must not matter, the odd one with its higher half.
-static void decode_int4(const uint8_t* from, int64_t count, uint16_t* to) {
-  alignas(64) uint16_t table[32];
-  for (int i = 0; i < 32; ++i) {
-    const float wide = static_cast<float>((i & 15) < 8 ? (i & 15) : (i & 15) - 16);
-    uint32_t bits;
-    __builtin_memcpy(&bits, &wide, 4);
-    table[i] = static_cast<uint16_t>(bits >> 16);
-  }
-  const __m512i numbers = _mm512_load_si512(table);
+// Of int4, whose numbers are looked up: of two in a byte, the even one with the byte itself, of which the higher bits must
+// not matter, the odd one with its higher half.
+static void decode_int4(Nibbles nibbles, const uint8_t* from, int64_t count, uint16_t* to) {
   for (int64_t i = 0; i < count; i += 32) {
     const __m512i bytes = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(lanes((count - i) / 2), from + i / 2));
     const __m512i both = _mm512_or_si512(bytes, _mm512_slli_epi32(bytes, 12));
-    _mm512_storeu_si512(to + i, _mm512_permutexvar_epi16(both, numbers));
+    _mm512_storeu_si512(to + i, _mm512_permutexvar_epi16(both, nibbles));
   }
 }
 
+// The scales of int4 weights, a row per output.
+struct GroupScales {
+  const uint16_t* from;
+  int64_t row, group_pairs;
+};
+
 // c [R, 16 V] += sum over groups g of scales[r, g] times the product of the group's pairs.
 template <int R, int V>
-static inline void scaled_product(const Factors& a, const uint32_t* b, int64_t groups, int64_t group_pairs,
-                                  const uint16_t* scales, int64_t scales_row, float* c) {
-  const uint32_t* factor = a.from;
-  for (int64_t g = 0; g < groups; ++g) {
+static inline void scaled_product(Factors a, const uint32_t* b, int64_t pairs, const GroupScales& scales, float* c) {
+  for (int64_t g = 0; g < pairs / scales.group_pairs; ++g) {
     __m512 part[R][V];
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) part[r][v] = _mm512_setzero_ps();
-    for (int64_t p = 0; p < group_pairs; ++p, ++factor, b += kTileLanes) {
-      __m512bh row[V];
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) row[v] = (__m512bh)_mm512_loadu_si512(b + 16 * v);
-#pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        const __m512bh both = (__m512bh)_mm512_set1_epi32(static_cast<int>(factor[r * a.row]));
-#pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) part[r][v] = _mm512_dpbf16_ps(part[r][v], both, row[v]);
-      }
-    }
+    add_product(a, b, kTileLanes, scales.group_pairs, part);
+    a.from += scales.group_pairs;
+    b += scales.group_pairs * kTileLanes;
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const __m512 scale = (__m512)_mm512_set1_epi32(scales[r * scales_row + g] << 16);
+      const __m512 scale = (__m512)_mm512_set1_epi32(scales.from[r * scales.row + g] << 16);
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) {
         float* to = c + r * kTileLanes + 16 * v;
@@ -117,37 +104,16 @@ static inline void scaled_product(const Factors& a, const uint32_t* b, int64_t g
   }
 }
 
-template <int V>
-static void scaled_columns(const Factors& a, const uint32_t* b, int64_t groups, int64_t group_pairs,
-                           const uint16_t* scales, int64_t scales_row, int64_t rows, float* c) {
-  constexpr int kTall = V == 4 ? 6 : V == 2 ? 12 : 16;
-  int64_t r = 0;
-  const auto some = [&](auto count) {
-    constexpr int kCount = decltype(count)::value;
-    for (; r + kCount <= rows; r += kCount)
-      scaled_product<kCount, V>({a.from + r * a.row, a.row, 1}, b, groups, group_pairs, scales + r * scales_row,
-                                scales_row, c + r * kTileLanes);
-  };
-  some(std::integral_constant<int, kTall>());
-  some(std::integral_constant<int, 2>());
-  some(std::integral_constant<int, 1>());
-}
-
-// Adds some decoded inputs of int4, whose scales are a row per output, to sums [outputs, kTileLanes].
-static void add_scaled(const Factors& a, const uint32_t* b, int64_t pairs, int64_t group_pairs, const uint16_t* scales,
-                       int64_t scales_row, int64_t outputs, int64_t width, float* sums) {
+// Adds some decoded inputs of int4 to sums [outputs, kTileLanes].
+static void add_scaled(const Factors& a, const uint32_t* b, int64_t pairs, const GroupScales& scales, int64_t outputs,
+                       int64_t width, float* sums) {
   for (int64_t p = 0; p < pairs; p += kTilePairs) {
     const int64_t count = pairs - p < kTilePairs ? pairs - p : kTilePairs;
-    const Factors part = {a.from + p, a.row, 1};
-    const uint32_t* from = b + p * kTileLanes;
-    const uint16_t* of_part = scales + p / group_pairs;
-    int64_t n = 0;
-    for (; n + 64 <= width; n += 64)
-      scaled_columns<4>(part, from + n, count / group_pairs, group_pairs, of_part, scales_row, outputs, sums + n);
-    for (; n + 32 <= width; n += 32)
-      scaled_columns<2>(part, from + n, count / group_pairs, group_pairs, of_part, scales_row, outputs, sums + n);
-    for (; n < width; n += 16)
-      scaled_columns<1>(part, from + n, count / group_pairs, group_pairs, of_part, scales_row, outputs, sums + n);
+    over_tiles(outputs, width, [&](auto tall, auto vectors, int64_t r, int64_t n) {
+      const GroupScales of_tile = {scales.from + r * scales.row + p / scales.group_pairs, scales.row, scales.group_pairs};
+      scaled_product<tall, vectors>({a.from + r * a.row + p, a.row, 1}, b + p * kTileLanes + n, count, of_tile,
+                                    sums + r * kTileLanes + n);
+    });
   }
 }
 
@@ -156,13 +122,14 @@ static void by_quantized(const uint32_t* tiles, int64_t rows, const Weights& w, 
   const bool is_int4 = w.format == kInt4;
   const int64_t tile_words = w.k / 2 * kTileLanes, tile_sums = kTileLanes * kTileLanes;
   const int64_t scales_row = is_int4 ? w.k / w.group : 0;
+  const Nibbles nibbles = make_nibbles();
   const Factors a = {words(decoded), kManyDecodedPitch / 2, 1};
   for (int64_t k0 = 0; k0 < w.k; k0 += kManyDecoded) {
     const int64_t count = w.k - k0 < kManyDecoded ? w.k - k0 : kManyDecoded;
     for (int64_t n = 0; n < outputs; ++n) {
       const int64_t place = (n0 + n) * w.k + k0;
       if (is_int4)
-        decode_int4(static_cast<const uint8_t*>(w.data) + place / 2, count, decoded + n * kManyDecodedPitch);
+        decode_int4(nibbles, static_cast<const uint8_t*>(w.data) + place / 2, count, decoded + n * kManyDecodedPitch);
       else
         decode_int8(static_cast<const int8_t*>(w.data) + place, count, decoded + n * kManyDecodedPitch);
     }
@@ -172,8 +139,8 @@ static void by_quantized(const uint32_t* tiles, int64_t rows, const Weights& w, 
       const int64_t width = whole_vectors(rows - tile * kTileLanes);
       if (is_int4) {
         if (k0 == 0) __builtin_memset(to, 0, tile_sums * 4);
-        add_scaled(a, b, count / 2, w.group / 2, static_cast<const uint16_t*>(w.scale) + n0 * scales_row + k0 / w.group,
-                   scales_row, outputs, width, to);
+        const uint16_t* scales = static_cast<const uint16_t*>(w.scale) + n0 * scales_row + k0 / w.group;
+        add_scaled(a, b, count / 2, {scales, scales_row, w.group / 2}, outputs, width, to);
       } else if (k0 == 0) {
         long_product<false>(a, b, count / 2, outputs, to, width);
       } else {
@@ -182,18 +149,19 @@ static void by_quantized(const uint32_t* tiles, int64_t rows, const Weights& w, 
     }
   }
   for (int64_t tile = 0; tile * kTileLanes < rows; ++tile) {
+    const int64_t left = rows - tile * kTileLanes;
     float* from = sums + tile * tile_sums;
     if (!is_int4)
       for (int64_t n = 0; n < outputs; ++n) {
         const __m512 scale = _mm512_set1_ps(static_cast<const float*>(w.scale)[n0 + n]);
-        for (int64_t m = 0; m < whole_vectors(rows - tile * kTileLanes); m += 16) {
+        for (int64_t m = 0; m < whole_vectors(left); m += 16) {
           float* to = from + n * kTileLanes + m;
           _mm512_storeu_ps(to, _mm512_mul_ps(scale, _mm512_loadu_ps(to)));
         }
       }
     const ManyOut here = {static_cast<char*>(out.to) + tile * kTileLanes * out.stride * (out.is_bfloat16 ? 2 : 4),
                           out.is_bfloat16, out.stride};
-    turn(from, rows - tile * kTileLanes < kTileLanes ? rows - tile * kTileLanes : kTileLanes, outputs, here);
+    turn(from, left < kTileLanes ? left : kTileLanes, outputs, here);
   }
 }
 

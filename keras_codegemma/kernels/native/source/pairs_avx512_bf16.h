@@ -6,6 +6,8 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include <type_traits>
+
 #include "floats.h"
 
 namespace codegemma {
@@ -95,55 +97,69 @@ struct Factors {
   int64_t row, pair;
 };
 
+// Adds the product of R rows and 16 V lanes to sums, which are to stay in registers.
+template <int R, int V>
+__attribute__((always_inline)) static inline void add_product(const Factors& a, const uint32_t* b, int64_t b_stride,
+                                                              int64_t pairs, __m512 (&sums)[R][V]) {
+  const uint32_t* factor = a.from;
+  for (int64_t p = 0; p < pairs; ++p, factor += a.pair, b += b_stride) {
+    __m512bh row[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) row[v] = (__m512bh)_mm512_loadu_si512(b + 16 * v);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const __m512bh both = (__m512bh)_mm512_set1_epi32(static_cast<int>(factor[r * a.row]));
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], both, row[v]);
+    }
+  }
+}
+
 template <int R, int V, bool kAdd>
 static inline void small_product(const Factors& a, const uint32_t* b, int64_t b_stride, int64_t pairs, float* c,
                                  int64_t c_stride) {
   __m512 sums[R][V];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int v = 0; v < V; ++v)
       sums[r][v] = kAdd ? _mm512_loadu_ps(c + r * c_stride + 16 * v) : _mm512_setzero_ps();
-  const uint32_t* factor = a.from;
-  for (int64_t p = 0; p < pairs; ++p, factor += a.pair, b += b_stride) {
-    __m512bh row[V];
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) row[v] = (__m512bh)_mm512_loadu_si512(b + 16 * v);
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      const __m512bh both = (__m512bh)_mm512_set1_epi32(static_cast<int>(factor[r * a.row]));
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], both, row[v]);
-    }
-  }
-#pragma GCC unroll 8
+  add_product(a, b, b_stride, pairs, sums);
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int v = 0; v < V; ++v) _mm512_storeu_ps(c + r * c_stride + 16 * v, sums[r][v]);
 }
 
-template <int V, bool kAdd>
-static inline void some_columns(const Factors& a, const uint32_t* b, int64_t b_stride, int64_t pairs, int64_t rows,
-                                float* c, int64_t c_stride) {
-  constexpr int kTall = V == 4 ? 6 : V == 2 ? 12 : 16;  // enough sums to wait for none
+template <int V, class Run>
+static inline void over_rows(int64_t rows, int64_t n, const Run& run) {
   int64_t r = 0;
-  const auto from = [&] { return Factors{a.from + r * a.row, a.row, a.pair}; };
-  for (; r + kTall <= rows; r += kTall)
-    small_product<kTall, V, kAdd>(from(), b, b_stride, pairs, c + r * c_stride, c_stride);
-  for (; r + 4 <= rows; r += 4) small_product<4, V, kAdd>(from(), b, b_stride, pairs, c + r * c_stride, c_stride);
-  for (; r + 2 <= rows; r += 2) small_product<2, V, kAdd>(from(), b, b_stride, pairs, c + r * c_stride, c_stride);
-  if (r < rows) small_product<1, V, kAdd>(from(), b, b_stride, pairs, c + r * c_stride, c_stride);
+  const auto some = [&](auto count) {
+    for (; r + count <= rows; r += count) run(count, std::integral_constant<int, V>(), r, n);
+  };
+  some(std::integral_constant<int, V == 4 ? 6 : V == 2 ? 12 : 16>());  // enough sums to wait for none
+  some(std::integral_constant<int, 4>());
+  some(std::integral_constant<int, 2>());
+  some(std::integral_constant<int, 1>());
 }
 
-// c [rows, width] = or += a [rows, pairs] b [pairs, width], all of pairs; the width is a multiple of 16, and rows of b and c
-// are `pitch` apart.
+// Calls `run` with the rows R and vectors of lanes V of each register tile, as types, and with its first row and lane; the
+// width is a multiple of 16.
+template <class Run>
+static inline void over_tiles(int64_t rows, int64_t width, const Run& run) {
+  int64_t n = 0;
+  for (; n + 64 <= width; n += 64) over_rows<4>(rows, n, run);
+  for (; n + 32 <= width; n += 32) over_rows<2>(rows, n, run);
+  for (; n < width; n += 16) over_rows<1>(rows, n, run);
+}
+
+// c [rows, width] = or += a [rows, pairs] b [pairs, width], all of pairs; rows of b and c are `pitch` apart.
 template <bool kAdd>
 static void product(const Factors& a, const uint32_t* b, int64_t width, int64_t pairs, int64_t rows, float* c,
                     int64_t pitch) {
-  int64_t n = 0;
-  for (; n + 64 <= width; n += 64) some_columns<4, kAdd>(a, b + n, pitch, pairs, rows, c + n, pitch);
-  for (; n + 32 <= width; n += 32) some_columns<2, kAdd>(a, b + n, pitch, pairs, rows, c + n, pitch);
-  for (; n < width; n += 16) some_columns<1, kAdd>(a, b + n, pitch, pairs, rows, c + n, pitch);
+  over_tiles(rows, width, [&](auto tall, auto vectors, int64_t r, int64_t n) {
+    small_product<tall, vectors, kAdd>({a.from + r * a.row, a.row, a.pair}, b + n, pitch, pairs, c + r * pitch + n, pitch);
+  });
 }
 
 template <bool kAdd>
