@@ -16,7 +16,7 @@ _LOGGER = logging.getLogger(__name__)
 DISABLE = "KERAS_CODEGEMMA_NATIVE"
 """Set to 0, the library is not opened. `KERAS_CODEGEMMA_THREADS` sets its threads; by default, one a processor."""
 
-INTERFACE = 9
+INTERFACE = 10
 """What `codegemma_interface` in `source/ffi.cc` must return."""
 
 TARGETS = (

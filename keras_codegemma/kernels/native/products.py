@@ -70,9 +70,8 @@ def many_by_quantized(
     out_dtype: jnp.dtype,
 ) -> list[Array]:
     """As `by_outputs`, for many bfloat16 rows and int8 or int4. See `source/many.h`; AVX-512 BF16 alone has it."""
-    shapes = [jax.ShapeDtypeStruct((x.shape[0], data.shape[0]), out_dtype) for data, _ in weights]
-    call = jax.ffi.ffi_call("codegemma_many_quantized", shapes, vmap_method="sequential")
-    return list(call(x, *(operand for weight in weights for operand in weight), group=np.int64(group_size)))
+    outputs = [data.shape[0] for data, _ in weights]
+    return _call("codegemma_many_quantized", x, weights, outputs, group=group_size, heads=1, out_dtype=out_dtype)
 
 
 def _many(target: str, x: Array, weight: Array, outputs: int, out_dtype: jnp.dtype) -> Array:

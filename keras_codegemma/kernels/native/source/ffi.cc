@@ -14,7 +14,7 @@
 #include "kernels.h"
 #include "levels.h"
 #include "memory.h"
-#include "pages.h"
+#include "operands.h"
 #include "pool.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -28,14 +28,9 @@ constexpr int64_t kShare = 1024;     // inputs that are summed by themselves fro
 constexpr int64_t kSplitColumns = 2048;  // fewer columns a thread than this, and threads split the inputs instead
 constexpr int64_t kSumBytes = 65536;     // sums of one panel, which stay in the second-level cache
 
-struct Product {
-  Weights weights;
-  void* out;
-};
-
 struct Call {
   const Level* level;
-  bool x_is_bfloat16, out_is_bfloat16;
+  bool x_is_bfloat16;
   int64_t rows, k;
   Memory packed;
   size_t row_bytes;
@@ -48,27 +43,13 @@ ffi::Error prepare(Call& call, ffi::AnyBuffer x, ffi::RemainingArgs args, ffi::R
                    int64_t group) {
   if (x.dimensions().size() != 2) return bad("activations must be [M, K]");
   if (!is_bfloat16(x) && x.element_type() != ffi::DataType::F32) return bad("activations must be bfloat16 or float32");
-  if (format < kFloat32 || format > kInt4) return bad("unknown weight format");
-  if (args.size() != 2 * rets.size()) return bad("each product needs weights and scales");
   call.x_is_bfloat16 = is_bfloat16(x);
   call.rows = x.dimensions()[0];
   call.k = x.dimensions()[1];
   call.level = level_for(call.x_is_bfloat16);
+  if (auto error = read_products(args, rets, call.rows, call.k, format, group, call.products); error.failure())
+    return error;
   const Format kind = static_cast<Format>(format);
-  for (size_t i = 0; i < rets.size(); ++i) {
-    auto data = args.get<ffi::AnyBuffer>(2 * i);
-    auto scale = args.get<ffi::AnyBuffer>(2 * i + 1);
-    auto out = rets.get<ffi::AnyBuffer>(i);
-    if (!data.has_value() || !scale.has_value() || !out.has_value()) return bad("unreadable buffer");
-    const int64_t n = (*out)->dimensions()[1];
-    const int64_t bits[] = {32, 16, 8, 4};
-    if (static_cast<int64_t>(data->size_bytes()) != n * call.k * bits[format] / 8) return bad("weights of a wrong size");
-    const int64_t scales = kind == kInt8 ? n * 4 : kind == kInt4 ? n * (call.k / group) * 2 : -1;
-    if (scales >= 0 && static_cast<int64_t>(scale->size_bytes()) != scales) return bad("scales of a wrong size");
-    prefer_large_pages(data->untyped_data(), data->size_bytes());
-    call.out_is_bfloat16 = is_bfloat16(**out);
-    call.products.push_back({{kind, data->untyped_data(), scale->untyped_data(), n, call.k, group}, (*out)->untyped_data()});
-  }
   call.row_bytes = call.level->packed_row_bytes(kind, call.x_is_bfloat16, call.k);
   call.packed = allocate(call.rows * call.row_bytes);
   if (call.packed == nullptr) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "codegemma: out of memory");
@@ -117,7 +98,7 @@ ffi::Error nk(ffi::AnyBuffer x, ffi::RemainingArgs args, ffi::RemainingRets rets
       return;
     }
     call.level->nk(product.weights, call.packed.get(), call.x_is_bfloat16, call.rows, piece.begin, piece.end,
-                   product.out, call.out_is_bfloat16, product.weights.n, scratch.get());
+                   product.out, product.out_is_bfloat16, product.weights.n, scratch.get());
   });
   if (failed) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "codegemma: out of memory");
   return ffi::Error::Success();
@@ -173,11 +154,11 @@ ffi::Error kn_by_columns(const Call& call, int64_t heads, int64_t m0, int64_t ro
       sum_share(call, matrix, share, m0, rows, panel.begin, panel.end, share == 0 ? sums : own, stride);
       if (share > 0) add(own, rows * stride, sums);
     }
-    const int64_t size = call.out_is_bfloat16 ? 2 : 4;
+    const int64_t size = product.out_is_bfloat16 ? 2 : 4;
     for (int64_t m = 0; m < rows; ++m) {
       const int64_t place = (m0 + m) * product.weights.n + panel.head * matrix.n + panel.begin;
       call.level->kn_finish(sums + m * stride, panel.end - panel.begin,
-                            static_cast<char*>(product.out) + place * size, call.out_is_bfloat16);
+                            static_cast<char*>(product.out) + place * size, product.out_is_bfloat16);
     }
   });
   if (failed) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "codegemma: out of memory");
@@ -196,10 +177,10 @@ ffi::Error kn_by_inputs(const Call& call, int64_t m0, int64_t rows) {
     parallel_for(shares(w.k),
                  [&](int64_t share) { sum_share(call, w, share, m0, rows, 0, w.n, sums + share * count, stride); });
     for (int64_t share = 1; share < shares(w.k); ++share) add(sums + share * count, count, sums);
-    const int64_t size = call.out_is_bfloat16 ? 2 : 4;
+    const int64_t size = product.out_is_bfloat16 ? 2 : 4;
     for (int64_t m = 0; m < rows; ++m)
       call.level->kn_finish(sums + m * stride, w.n, static_cast<char*>(product.out) + (m0 + m) * w.n * size,
-                            call.out_is_bfloat16);
+                            product.out_is_bfloat16);
   }
   return ffi::Error::Success();
 }
@@ -249,5 +230,5 @@ extern "C" {
 
 int codegemma_threads() { return codegemma::thread_count(); }
 
-int codegemma_interface() { return 9; }
+int codegemma_interface() { return 10; }
 }

@@ -2,8 +2,7 @@
 //
 //   codegemma_many_kn: x bfloat16 [M, K], weight bfloat16 [K, N] or [heads, K, N / heads] -> bfloat16 or float32 [M, N]
 //   codegemma_many_nk: x bfloat16 [M, K], weight bfloat16 [N, K]                          -> bfloat16 or float32 [M, N]
-//   codegemma_many_quantized: x, then data and scale of each of W weights, as codegemma_nk takes them; attribute: group
-//       (of int4, else 0)                                                                  -> W products
+//   codegemma_many_quantized: as codegemma_nk, of bfloat16 rows and int8 or int4
 //
 // A number is summed over the inputs in one order, whatever the rows beside it and the threads.
 #include <algorithm>
@@ -14,6 +13,7 @@
 #include "calls.h"
 #include "many.h"
 #include "memory.h"
+#include "operands.h"
 #include "pages.h"
 #include "pool.h"
 #include "xla/ffi/api/ffi.h"
@@ -137,34 +137,8 @@ ffi::Error by_outputs(Halves x, Halves weight, ffi::Result<ffi::AnyBuffer> out) 
   });
 }
 
-struct QuantizedProduct {
-  Weights weights;
-  void* out;
-  bool out_is_bfloat16;
-};
-
-ffi::Error quantized_product(QuantizedProduct& found, const ffi::AnyBuffer& data, const ffi::AnyBuffer& scale,
-                             ffi::Result<ffi::AnyBuffer>& out, int64_t m, int64_t k, int64_t group) {
-  const auto shape = out->dimensions();
-  const bool is_int8 = data.element_type() == ffi::DataType::S8;
-  if (!is_int8 && data.element_type() != ffi::DataType::U8) return bad("weights are int8, or int4 two in a uint8");
-  if (!is_int8 && (group < 32 || 256 % group || k % group)) return bad("groups must divide 256 and the inputs");
-  if (shape.size() != 2 || shape[0] != m) return bad("results must be [M, N]");
-  if (out->element_type() != ffi::DataType::BF16 && out->element_type() != ffi::DataType::F32)
-    return bad("results are bfloat16 or float32");
-  const int64_t n = shape[1];
-  if (static_cast<int64_t>(data.size_bytes()) != n * k / (is_int8 ? 1 : 2)) return bad("weights of a wrong size");
-  if (static_cast<int64_t>(scale.size_bytes()) != (is_int8 ? n * 4 : n * (k / group) * 2))
-    return bad("scales of a wrong size");
-  prefer_large_pages(data.untyped_data(), data.size_bytes());
-  found = {{is_int8 ? kInt8 : kInt4, data.untyped_data(), scale.untyped_data(), n, k, group},
-           out->untyped_data(),
-           out->element_type() == ffi::DataType::BF16};
-  return ffi::Error::Success();
-}
-
 // Whether there was memory.
-bool multiply(const QuantizedProduct& product, int64_t m0, int64_t rows, const uint32_t* tiles) {
+bool multiply(const Product& product, int64_t m0, int64_t rows, const uint32_t* tiles) {
   const Weights& w = product.weights;
   std::atomic<bool> failed{false};
   over_outputs(w.n, ceil(rows, kManyColumns), [&](int64_t n0, int64_t first, int64_t last) {
@@ -186,23 +160,17 @@ bool multiply(const QuantizedProduct& product, int64_t m0, int64_t rows, const u
   return !failed;
 }
 
-ffi::Error quantized(Halves x, ffi::RemainingArgs args, ffi::RemainingRets rets, int64_t group) {
+ffi::Error quantized(Halves x, ffi::RemainingArgs args, ffi::RemainingRets rets, int64_t format, int64_t group,
+                     int64_t) {
   const auto of_x = x.dimensions();
   if (of_x.size() != 2 || of_x[1] == 0 || of_x[1] % 2) return bad("rows must be [M, K], K even");
-  if (args.size() != 2 * rets.size()) return bad("each product needs weights and scales");
+  if (format != kInt8 && format != kInt4) return bad("weights must be int8 or int4");
   if (available() == nullptr) return lacks_avx512_bf16();
-  std::vector<QuantizedProduct> products(rets.size());
-  for (size_t i = 0; i < rets.size(); ++i) {
-    auto data = args.get<ffi::AnyBuffer>(2 * i);
-    auto scale = args.get<ffi::AnyBuffer>(2 * i + 1);
-    auto out = rets.get<ffi::AnyBuffer>(i);
-    if (!data.has_value() || !scale.has_value() || !out.has_value()) return bad("unreadable buffer");
-    auto error = quantized_product(products[i], *data, *scale, *out, of_x[0], of_x[1], group);
-    if (error.failure()) return error;
-  }
+  std::vector<Product> products;
+  if (auto error = read_products(args, rets, of_x[0], of_x[1], format, group, products); error.failure()) return error;
   bool failed = false;
   auto error = with_packed(bits(x), of_x[0], of_x[1], [&](int64_t m0, int64_t rows, const uint32_t* tiles) {
-    for (const QuantizedProduct& product : products) failed = !multiply(product, m0, rows, tiles) || failed;
+    for (const Product& product : products) failed = !multiply(product, m0, rows, tiles) || failed;
   });
   return failed ? no_memory() : error;
 }
@@ -216,6 +184,12 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(codegemma_many_nk, by_outputs,
                               ffi::Ffi::Bind().Arg<Halves>().Arg<Halves>().Ret<ffi::AnyBuffer>());
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(codegemma_many_quantized, quantized,
-                              ffi::Ffi::Bind().Arg<Halves>().RemainingArgs().RemainingRets().Attr<int64_t>("group"));
+                              ffi::Ffi::Bind()
+                                  .Arg<Halves>()
+                                  .RemainingArgs()
+                                  .RemainingRets()
+                                  .Attr<int64_t>("format")
+                                  .Attr<int64_t>("group")
+                                  .Attr<int64_t>("heads"));
 
 }  // namespace codegemma
