@@ -19,6 +19,8 @@ class ModelSettings:
         preset: a name, handle or folder; of a fresh model the tokenizer alone is read from it.
         shape: of a fresh model with random weights, whose vocabulary size must be the tokenizer's; None trains the
             preset's weights on.
+        num_layers: of a deeper model than the preset's, which begins as the same function; see `deepening.py`. None
+            keeps its depth.
         dtype: policy; "mixed_bfloat16" multiplies in bfloat16 and keeps float32 weights, "bfloat16" keeps no float32
             ones: right for a frozen base, too coarse for weights that take small steps.
         quantization: "int8", "int4" or "int4/32" of a frozen base under adapters; None keeps floats.
@@ -31,6 +33,7 @@ class ModelSettings:
 
     preset: str = "code_gemma_tiny"
     shape: CodeGemmaConfig | None = None
+    num_layers: int | None = None
     dtype: str = "float32"
     quantization: str | None = None
     remat: str | None = None
@@ -56,6 +59,11 @@ class ModelSettings:
             )
         if self.shape is not None and self.has_adapters:
             raise ValueError("Adapters need trained weights below them; got a fresh shape too. Set model.shape=none.")
+        if self.num_layers is not None and (self.shape is not None or self.has_adapters):
+            raise ValueError(
+                f"A preset is made deeper when all of it is trained; got num_layers={self.num_layers} with a fresh "
+                "shape or adapters. Set model.num_layers=none."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

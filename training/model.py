@@ -8,6 +8,7 @@ import keras
 
 import keras_codegemma as kcg
 from training.config import MeshSettings, ModelSettings, TrainingRecipe
+from training.deepening import deepened
 
 
 def make_model(recipe: TrainingRecipe) -> kcg.CodeGemmaCausalLM:
@@ -15,7 +16,7 @@ def make_model(recipe: TrainingRecipe) -> kcg.CodeGemmaCausalLM:
 
     Raises:
         ValueError: a mesh of another size than there are devices, a fresh shape of another vocabulary than the
-            tokenizer's, adapters that do not fit, or what `presets.load` refuses.
+            tokenizer's, fewer layers than the preset has, adapters that do not fit, or what `presets.load` refuses.
     """
     settings = recipe.model
     # Keras's initialisers draw their seeds from it. keras.utils.set_random_seed would import TensorFlow, if installed.
@@ -27,6 +28,8 @@ def make_model(recipe: TrainingRecipe) -> kcg.CodeGemmaCausalLM:
         lm = kcg.CodeGemmaCausalLM.from_preset(
             settings.preset, dtype=settings.dtype, quantization=settings.quantization
         )
+    if settings.num_layers is not None:
+        lm = deepened(lm, settings.num_layers)
     if settings.lora_rank is not None:
         lm.enable_lora(settings.lora_rank, alpha=settings.lora_alpha, target_names=settings.lora_targets)
     if settings.adapter is not None:
