@@ -12,6 +12,7 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_p
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import hypothesis
+import jaxtyping
 import pytest
 from jaxtyping import install_import_hook
 
@@ -39,18 +40,29 @@ def shared_dir() -> Path:
     return SHARED
 
 
+@pytest.fixture
+def shapes_stand_for_arrays():
+    """For tests that compile whole steps: checks of annotations want arrays; there caches and states are of shapes."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
 _deselected: list[str] = []
 """Which tests did not run, and why."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Takes out what cannot run here: tests marked `shared` without ../shared, which fail on CI instead; and tests
-    marked `libtpu` without the TPU compiler, for which `.ci/run` has a run of its own.
+    marked `libtpu` or `cuda` without the compiler for TPUs or GPUs, for which `.ci/run` has runs of their own.
     """
     if not SHARED.is_dir() and not ON_CI:
         _deselect(config, items, marker="shared", reason=f"{SHARED} is missing")
     if importlib.util.find_spec("libtpu") is None:
         _deselect(config, items, marker="libtpu", reason="the TPU compiler is missing (pip install libtpu)")
+    if all(importlib.util.find_spec(name) is None for name in ("jax_cuda12_plugin", "jax_cuda13_plugin")):
+        _deselect(config, items, marker="cuda", reason="the GPU compiler, JAX's CUDA plugin, is missing")
 
 
 def _deselect(config: pytest.Config, items: list[pytest.Item], *, marker: str, reason: str) -> None:
