@@ -1,4 +1,8 @@
-"""What every test runs under: JAX on eight fake CPU devices, shapes checked at run time, seeded random examples."""
+"""What every test runs under: JAX on eight fake CPU devices, shapes checked at run time, seeded random examples.
+
+On a machine with a GPU, `CODEGEMMA_TEST_PLATFORM=cuda python -m pytest tests/kernels -k triton` runs the GPU kernels'
+tests compiled; elsewhere the same tests interpret them.
+"""
 
 import importlib.util
 import os
@@ -7,7 +11,7 @@ from pathlib import Path
 
 # Before the first import of jax, which reads these once.
 os.environ["KERAS_BACKEND"] = "jax"
-os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_PLATFORMS"] = os.environ.get("CODEGEMMA_TEST_PLATFORM", "cpu")
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

@@ -17,6 +17,8 @@ from keras_codegemma.kernels.quantized_matmul.native import is_for_many
 from tests.kernels.levels import runs_at
 from tests.tolerances import tolerance
 
+ON_GPU = jax.default_backend() == "gpu"
+
 
 def operands(case: Case, dtype: str) -> tuple[jax.Array, list[QuantizedWeight]]:
     rng = np.random.default_rng([case.rows, case.outputs, case.inputs])
@@ -71,12 +73,12 @@ ON_GPU = [
 
 
 @pytest.mark.parametrize("case", ON_GPU, ids=lambda case: case.name)
-def test_the_gpu_kernels_equal_float64(case):
+def test_triton_products_equal_float64(case):
     x, weights = operands(case, "bfloat16")
     weights = tuple(jax.tree.map(jnp.asarray, weights))
     assert gpu.supports(x, weights, out_dtype=x.dtype) is None
     for dtype, name in (("float32", "quantized_product"), ("bfloat16", "quantized_product_by_xla")):
-        results = gpu.quantized_matmul(x, weights, out_dtype=jnp.dtype(dtype), interpret=True)
+        results = gpu.quantized_matmul(x, weights, out_dtype=jnp.dtype(dtype), interpret=not ON_GPU)
         for result, weight in zip(results, weights, strict=True):
             assert result.dtype == dtype
             expected = np.asarray(x, np.float64) @ floats(weight).T
@@ -84,10 +86,11 @@ def test_the_gpu_kernels_equal_float64(case):
             assert np.abs(np.asarray(result, np.float64) - expected).max() <= bound
 
 
-def test_rows_of_nan_stay_where_they_are_on_gpu():
+def test_rows_of_nan_stay_where_they_are_in_triton():
     x, weights = operands(Case(rows=20, outputs=70, inputs=256, mode="int4", group_size=32), "bfloat16")
     weights = tuple(jax.tree.map(jnp.asarray, weights))
-    (poisoned,) = gpu.quantized_matmul(x.at[3].set(jnp.nan), weights, out_dtype=jnp.dtype("float32"), interpret=True)
+    options = {"out_dtype": jnp.dtype("float32"), "interpret": not ON_GPU}
+    (poisoned,) = gpu.quantized_matmul(x.at[3].set(jnp.nan), weights, **options)
     assert np.isnan(np.asarray(poisoned)).any(axis=1).tolist() == [row == 3 for row in range(20)]
 
 
@@ -99,7 +102,7 @@ def test_rows_of_nan_stay_where_they_are_on_gpu():
         (Case(rows=1, outputs=8, inputs=96, mode="int8"), "bfloat16", "inputs must be a multiple of 64, got 96"),
     ],
 )
-def test_the_gpu_kernel_says_why_it_refuses(case, dtype, reason):
+def test_the_triton_kernel_says_why_it_refuses(case, dtype, reason):
     (x, weights), options = case.arguments(dtype)
     assert gpu.supports(x, weights, **options) == reason
 
