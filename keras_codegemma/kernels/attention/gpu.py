@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.experimental.pallas.ops.gpu.attention import BlockSizes, mha
 
 from keras_codegemma.axes import Array, Float, Int
+from keras_codegemma.kernels import cuda
 
 MIN_WIDTH = 16
 """The tensor cores' smallest product."""
@@ -45,15 +46,11 @@ SMALL_TILES = Tiles(query=64, key=32, long=32, short=32)
 """For 99 KiB of shared memory a program at a head width of 256: every GPU from Ampere on."""
 LARGE_TILES = Tiles(query=128, key=64, long=64, short=32)
 """For 163 KiB: A100, H100 and what came after them."""
-_LARGE = frozenset({"8.0", "9.0", "10.0", "10.3"})
-"""Compute capabilities with so much (CUDA programming guide, technical specifications per compute capability)."""
 
 
 def tiles_for_this_gpu() -> Tiles:
     """The large ones where programs are compiled on a GPU that has room for them."""
-    if jax.default_backend() != "gpu":
-        return SMALL_TILES
-    return LARGE_TILES if getattr(jax.devices()[0], "compute_capability", "") in _LARGE else SMALL_TILES
+    return LARGE_TILES if cuda.is_roomy() else SMALL_TILES
 
 
 def supports(query: Array | jax.ShapeDtypeStruct, key: Array | jax.ShapeDtypeStruct) -> str | None:
@@ -63,7 +60,7 @@ def supports(query: Array | jax.ShapeDtypeStruct, key: Array | jax.ShapeDtypeStr
         return f"heads must be {MIN_WIDTH} to 256 wide, got {width}"
     if query.dtype != jnp.bfloat16 or key.dtype != jnp.bfloat16:
         return f"queries and keys must both be bfloat16, got {query.dtype} and {key.dtype}"
-    return None
+    return cuda.refusal()
 
 
 def attention(

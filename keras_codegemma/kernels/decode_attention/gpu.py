@@ -15,6 +15,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
 from keras_codegemma.axes import Array, Float, Int
+from keras_codegemma.kernels import cuda
 
 MIN_ROWS = 16
 """The tensor cores' smallest product: query rows (T times G) are padded to it, blocks of slots have no fewer."""
@@ -38,7 +39,7 @@ def supports(query: Array | jax.ShapeDtypeStruct, key: Array | jax.ShapeDtypeStr
         return f"queries must be bfloat16, got {query.dtype}"
     if key.dtype not in (jnp.bfloat16, jnp.int8):
         return f"the cache must be bfloat16 or int8, got {key.dtype}"
-    return None
+    return cuda.refusal()
 
 
 def decode_attention(

@@ -15,6 +15,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
 from keras_codegemma.axes import Array, Float
+from keras_codegemma.kernels import cuda
 from keras_codegemma.kernels.quantized_matmul.weights import QuantizedWeight
 
 MIN_ROWS = 16
@@ -78,7 +79,7 @@ def supports(x: Array, weights: tuple[QuantizedWeight, ...], *, out_dtype: jnp.d
         return f"it is for 1 to {MAX_ROWS} rows, got {x.shape[0]}"
     if any(tiles_for(weight, x.shape[0]) is None for weight in weights):
         return f"inputs must be a multiple of 64, got {x.shape[1]}"
-    return None
+    return cuda.refusal()
 
 
 def quantized_matmul(
