@@ -18,7 +18,7 @@ def capability() -> tuple[int, int] | None:
 
 
 def refusal() -> str | None:
-    """Why this machine's GPU cannot run the kernels, or None: where there is none, programs may be compiled for another."""
+    """Why this machine's GPU cannot run the kernels, or None, as without a GPU: programs may be for another machine's."""
     found = capability()
     if found is None or found >= OLDEST:
         return None
