@@ -1,4 +1,8 @@
-"""What every test runs under: JAX on eight fake CPU devices, shapes checked at run time, seeded random examples."""
+"""What every test runs under: JAX on eight fake CPU devices, shapes checked at run time, seeded random examples.
+
+On a machine with a GPU, `CODEGEMMA_TEST_PLATFORM=cuda python -m pytest tests/kernels -k triton` runs the GPU kernels'
+tests compiled; elsewhere the same tests interpret them.
+"""
 
 import importlib.util
 import os
@@ -7,11 +11,12 @@ from pathlib import Path
 
 # Before the first import of jax, which reads these once.
 os.environ["KERAS_BACKEND"] = "jax"
-os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_PLATFORMS"] = os.environ.get("CODEGEMMA_TEST_PLATFORM", "cpu")
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import hypothesis
+import jaxtyping
 import pytest
 from jaxtyping import install_import_hook
 
@@ -39,18 +44,29 @@ def shared_dir() -> Path:
     return SHARED
 
 
+@pytest.fixture
+def shapes_stand_for_arrays():
+    """For tests that compile whole steps: checks of annotations want arrays; there caches and states are of shapes."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
 _deselected: list[str] = []
 """Which tests did not run, and why."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Takes out what cannot run here: tests marked `shared` without ../shared, which fail on CI instead; and tests
-    marked `libtpu` without the TPU compiler, for which `.ci/run` has a run of its own.
+    marked `libtpu` or `cuda` without the compiler for TPUs or GPUs, for which `.ci/run` has runs of their own.
     """
     if not SHARED.is_dir() and not ON_CI:
         _deselect(config, items, marker="shared", reason=f"{SHARED} is missing")
     if importlib.util.find_spec("libtpu") is None:
         _deselect(config, items, marker="libtpu", reason="the TPU compiler is missing (pip install libtpu)")
+    if all(importlib.util.find_spec(name) is None for name in ("jax_cuda12_plugin", "jax_cuda13_plugin")):
+        _deselect(config, items, marker="cuda", reason="the GPU compiler, JAX's CUDA plugin, is missing")
 
 
 def _deselect(config: pytest.Config, items: list[pytest.Item], *, marker: str, reason: str) -> None:

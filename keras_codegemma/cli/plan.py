@@ -52,8 +52,8 @@ _SHOWN = 6
     "--compile/--no-compile",
     "compiles",
     default=None,
-    help="Compile the recommended step with libtpu and print its bytes too; takes minutes. "
-    "[default: where libtpu is installed]",
+    help="Compile the recommended step and print its bytes too; takes minutes. Needs libtpu for TPUs, jax[cuda12] for "
+    "GPUs, and neither TPU nor GPU. [default: where the compiler is installed]",
 )
 @click.option(
     "--svg", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture of the bytes a chip there."
@@ -250,7 +250,7 @@ def _print_phase(phase: "Phase") -> None:
 def _print_compiled(best: "Plan", compiled: "dict[str, CompiledStep]") -> None:
     from keras_codegemma.planning import GIB
 
-    click.echo("\nby the TPU compiler, GiB a chip")
+    click.echo("\nby the compiler, GiB a chip")
     for name, step in compiled.items():
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(step.counts().items())) or "no exchanges"
         click.echo(

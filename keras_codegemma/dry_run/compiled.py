@@ -19,7 +19,7 @@ _COLLECTIVE = re.compile(
 )
 _WRITTEN_ONCE = ("reduce-scatter", "collective-permute")
 _ARRAY = re.compile(r"\b(?P<dtype>[a-z]+\d+(?:e\dm\d\w*)?|pred)\[(?P<dims>[\d,]*)\]")
-_KERNEL = 'custom_call_target="tpu_custom_call"'
+_KERNELS = ('custom_call_target="tpu_custom_call"', 'custom_call_target="__gpu$xla.gpu.triton"')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def read(compiled: jax.stages.Compiled) -> CompiledStep:
         peak_bytes=memory.peak_memory_in_bytes,
         program_bytes=memory.generated_code_size_in_bytes,
         flops=float(costs.get("flops", math.nan)),
-        kernels=text.count(_KERNEL),
+        kernels=sum(text.count(kernel) for kernel in _KERNELS),
         collectives=tuple(collectives(text)),
     )
 

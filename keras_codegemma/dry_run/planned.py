@@ -1,9 +1,9 @@
-"""The steps of a plan, compiled for its topology by the TPU compiler: what the plan only models."""
+"""The steps of a plan, compiled for its topology by the real compiler: what the plan only models."""
 
 import keras
 
 from keras_codegemma.distribution import CodeGemmaParallel
-from keras_codegemma.dry_run import slices
+from keras_codegemma.dry_run import gpus, slices
 from keras_codegemma.dry_run.abstract import abstract_model
 from keras_codegemma.dry_run.compiled import CompiledStep, read
 from keras_codegemma.dry_run.steps import ServingShape, lower_decode, lower_prefill, lower_training
@@ -15,7 +15,7 @@ _OPTIMIZERS = {"adamw": keras.optimizers.AdamW, "adafactor": keras.optimizers.Ad
 def absence(plan: Plan) -> str | None:
     """Why a plan's steps cannot be compiled here, or None."""
     if plan.topology.chip.node:
-        return f"no compiler for {plan.topology.name} runs without its GPUs"
+        return None if gpus.has_compiler() else "JAX's CUDA plugin is not installed (pip install 'jax[cuda12]')"
     return None if slices.has_compiler() else "libtpu is not installed (pip install libtpu)"
 
 
@@ -26,7 +26,8 @@ def compile_plan(plan: Plan) -> dict[str, CompiledStep]:
         jax.errors.JaxRuntimeError: the compiler refuses, for instance because a chip's memory is too small.
     """
     job = plan.job
-    parallel = CodeGemmaParallel(plan.mesh, job.config, devices=slices.devices(plan.topology.name))
+    found = (gpus if plan.topology.chip.node else slices).devices(plan.topology.name)
+    parallel = CodeGemmaParallel(plan.mesh, job.config, devices=found)
     lm = abstract_model(parallel, dtype=job.dtype, lora_rank=job.lora_rank if job.kind == "lora" else None)
     if job.serves:
         shape = ServingShape(batch_rows=job.batch_rows, capacity=job.slots, chunk=job.chunk)

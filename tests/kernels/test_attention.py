@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 
 from keras_codegemma.kernels import native as library
-from keras_codegemma.kernels.attention import OPERATION, attention, cases, chunked, native, reference, tpu
+from keras_codegemma.kernels.attention import OPERATION, attention, cases, chunked, gpu, native, reference, tpu
 from tests.tolerances import tolerance
 
+ON_GPU = jax.default_backend() == "gpu"
 OPERANDS = ("query", "key", "value")
 VERSIONS = {
     "native": native.attention,
     "chunked": lambda *operands: chunked.attention(*operands, block=32),
+    "triton": lambda *operands: gpu.attention(
+        *operands, tiles=gpu.Tiles(query=32, key=16, long=32, short=16), interpret=not ON_GPU
+    ),
     "splash": lambda *operands: tpu.attention(*operands, tiles=tpu.Tiles(query=128, key=128), interpret=True),
 }
 
@@ -58,6 +62,26 @@ def assert_close(ours, theirs, *, dtype: str, scale: float, what: str) -> None:
 )
 def test_values_and_gradients_equal_the_reference(version, case, dtype):
     check_values_and_gradients(version, case, dtype)
+
+
+@pytest.mark.parametrize("case", cases.GPU, ids=lambda case: case.name)
+def test_triton_values_and_gradients_equal_the_reference(case):
+    check_values_and_gradients("triton", case, "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("width", "dtype", "reason"),
+    [
+        (8, "bfloat16", "heads must be 16 to 256 wide, got 8"),
+        (512, "bfloat16", "heads must be 16 to 256 wide, got 512"),
+        (64, "float32", "queries and keys must both be bfloat16, got float32 and float32"),
+    ],
+)
+def test_triton_says_why_it_refuses(width, dtype, reason):
+    array = jax.ShapeDtypeStruct((1, 8, 2, width), dtype)
+    assert gpu.supports(array, array) == reason
+    with pytest.raises(ValueError, match=r"powers of two from 16 on; got \(64, 8, 32, 32\)"):
+        gpu.Tiles(query=64, key=8, long=32, short=32)
 
 
 @pytest.mark.parametrize("case", cases.NATIVE, ids=lambda case: case.name)
@@ -164,9 +188,11 @@ def test_chunked_is_taken_here_and_the_reason_against_splash_is_kept():
     assert choice.taken.name == "chunked"
     assert choice.refused == {
         "splash": "it is for tpu, not cpu",
+        "triton": "it is for cuda, not cpu",
         "native": "queries, keys and values must be bfloat16, got float32",
     }
     assert OPERATION.choose("tpu", *inputs).taken.name == "splash"
+    assert OPERATION.choose("cuda", *operands(cases.GPU[0], "bfloat16")).taken.name == "triton"
 
 
 @pytest.mark.parametrize(

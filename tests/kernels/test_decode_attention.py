@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 
 from keras_codegemma.kernels import native as kernels
-from keras_codegemma.kernels.decode_attention import OPERATION, blocks, cases, decode_attention, native, reference, tpu
+from keras_codegemma.kernels.decode_attention import (
+    OPERATION,
+    blocks,
+    cases,
+    decode_attention,
+    gpu,
+    native,
+    reference,
+    tpu,
+)
 from tests.tolerances import tolerance
 
+ON_GPU = jax.default_backend() == "gpu"
 VERSIONS = {
     "blocks": blocks.decode_attention,
     "native": lambda *operands: native.decode_attention(*operands[:4]),
@@ -50,6 +60,54 @@ def test_values_equal_the_reference(version, case, cache_dtype):
     dtype = "float32" if cache_dtype == "float32" else "bfloat16"
     assert np.isfinite(theirs).all()
     assert np.abs(ours - theirs).max() / np.abs(theirs).max() <= tolerance("attention", dtype)
+
+
+@pytest.mark.parametrize("cache_dtype", ["bfloat16", "int8"])
+@pytest.mark.parametrize("case", cases.GPU, ids=lambda case: case.name)
+def test_triton_values_equal_the_reference(case, cache_dtype):
+    inputs = operands(case, cache_dtype)
+    theirs = np.asarray(reference.decode_attention(*inputs))
+    ours = np.asarray(
+        jax.jit(lambda *operands: gpu.decode_attention(*operands, interpret=not ON_GPU))(*inputs), np.float32
+    )
+    assert np.abs(ours - theirs).max() / np.abs(theirs).max() <= tolerance("attention", "bfloat16")
+
+
+def test_triton_reads_each_length_whole_and_nothing_beyond():
+    """Around the ends of blocks and of parts, in a capacity that neither divides."""
+    case = cases.Case(batch=1, time=2, heads=4, kv_heads=1, head_dim=64, slots=300)
+    query, key, value, *_ = operands(case, "bfloat16")
+    key, value = jnp.nan_to_num(key), jnp.nan_to_num(value)
+    ours = jax.jit(lambda *operands: gpu.decode_attention(*operands, interpret=not ON_GPU))
+    for length in (0, 1, 125, 126, 127, 128, 129, 255, 256, 297, 298):
+        lengths = jnp.asarray([length], jnp.int32)
+        theirs = np.asarray(reference.decode_attention(query, key, value, lengths))
+        beyond = np.arange(case.slots)[None, :, None, None] >= length + case.time
+        found = ours(query, *(jnp.where(beyond, jnp.nan, x) for x in (key, value)), lengths)
+        difference = np.abs(np.asarray(found, np.float32) - theirs).max()
+        assert difference <= tolerance("attention", "bfloat16") * np.abs(theirs).max(), length
+
+
+def test_a_triton_row_is_the_same_to_the_last_bit_alone_in_a_batch_and_in_a_longer_cache():
+    case = cases.Case(batch=3, time=3, heads=8, kv_heads=1, head_dim=64, slots=300)
+    query, key, value, lengths, _, _ = operands(case, "bfloat16")
+    run = jax.jit(lambda *operands: gpu.decode_attention(*operands, interpret=not ON_GPU))
+    longer = [jnp.pad(x[:1], ((0, 0), (0, 212), (0, 0), (0, 0)), constant_values=jnp.nan) for x in (key, value)]
+    assert np.array_equal(run(query, key, value, lengths)[:1], run(query[:1], *longer, lengths[:1]))
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "width", "slots", "reason"),
+    [
+        (("bfloat16", "bfloat16"), 80, 64, "heads must be 16, 32, 64, 128 or 256 wide, got 80"),
+        (("bfloat16", "bfloat16"), 64, 15, "the cache must have 16 slots or more, got 15"),
+        (("float32", "float32"), 64, 64, "queries must be bfloat16, got float32"),
+        (("bfloat16", "float32"), 64, 64, "the cache must be bfloat16 or int8, got float32"),
+    ],
+)
+def test_triton_says_why_it_refuses(dtypes, width, slots, reason):
+    query = jax.ShapeDtypeStruct((1, 1, 2, width), dtypes[0])
+    assert gpu.supports(query, jax.ShapeDtypeStruct((1, slots, 1, width), dtypes[1])) == reason
 
 
 @pytest.mark.parametrize("cache_dtype", ["float32", "bfloat16"])

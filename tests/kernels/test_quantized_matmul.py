@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from keras_codegemma.kernels import native
 from keras_codegemma.kernels.native import products
-from keras_codegemma.kernels.quantized_matmul import QuantizedWeight, dequantize, quantize, quantized_matmul, tpu
-from keras_codegemma.kernels.quantized_matmul.cases import AWKWARD, TESTED, Case
+from keras_codegemma.kernels.quantized_matmul import QuantizedWeight, dequantize, gpu, quantize, quantized_matmul, tpu
+from keras_codegemma.kernels.quantized_matmul.cases import AWKWARD, CUT, TESTED, Case
 from keras_codegemma.kernels.quantized_matmul.native import is_for_many
 from tests.kernels.levels import runs_at
 from tests.tolerances import tolerance
+
+ON_GPU = jax.default_backend() == "gpu"
 
 
 def operands(case: Case, dtype: str) -> tuple[jax.Array, list[QuantizedWeight]]:
@@ -59,6 +61,50 @@ def rounding_to_words(x: jax.Array, weight: QuantizedWeight) -> np.ndarray:
         return np.zeros(())
     steps = np.abs(np.asarray(x, np.float64)).max(axis=1) / 32767
     return 6 / np.sqrt(12) * np.outer(steps, np.linalg.norm(floats(weight), axis=1))
+
+
+ON_GPU = [
+    *(case for case in CUT if case.rows == 5),
+    *(case for case in AWKWARD if case.mode == "int4" or case.inputs % 64 == 0),
+    # Several parts, the last outputs beyond the weight, as many rows as there may be.
+    Case(rows=64, outputs=70, inputs=2048, mode="int8"),
+    Case(rows=33, outputs=40, inputs=4096, mode="int4", group_size=64),
+]
+
+
+@pytest.mark.parametrize("case", ON_GPU, ids=lambda case: case.name)
+def test_triton_products_equal_float64(case):
+    x, weights = operands(case, "bfloat16")
+    weights = tuple(jax.tree.map(jnp.asarray, weights))
+    assert gpu.supports(x, weights, out_dtype=x.dtype) is None
+    for dtype, name in (("float32", "quantized_product"), ("bfloat16", "quantized_product_by_xla")):
+        results = gpu.quantized_matmul(x, weights, out_dtype=jnp.dtype(dtype), interpret=not ON_GPU)
+        for result, weight in zip(results, weights, strict=True):
+            assert result.dtype == dtype
+            expected = np.asarray(x, np.float64) @ floats(weight).T
+            bound = tolerance(name, "bfloat16") * np.abs(expected).max()
+            assert np.abs(np.asarray(result, np.float64) - expected).max() <= bound
+
+
+def test_rows_of_nan_stay_where_they_are_in_triton():
+    x, weights = operands(Case(rows=20, outputs=70, inputs=256, mode="int4", group_size=32), "bfloat16")
+    weights = tuple(jax.tree.map(jnp.asarray, weights))
+    options = {"out_dtype": jnp.dtype("float32"), "interpret": not ON_GPU}
+    (poisoned,) = gpu.quantized_matmul(x.at[3].set(jnp.nan), weights, **options)
+    assert np.isnan(np.asarray(poisoned)).any(axis=1).tolist() == [row == 3 for row in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("case", "dtype", "reason"),
+    [
+        (Case(rows=1, outputs=8, inputs=256, mode="int8"), "float32", "activations must be bfloat16, got float32"),
+        (Case(rows=65, outputs=8, inputs=256, mode="int8"), "bfloat16", "it is for 1 to 64 rows, got 65"),
+        (Case(rows=1, outputs=8, inputs=96, mode="int8"), "bfloat16", "inputs must be a multiple of 64, got 96"),
+    ],
+)
+def test_the_triton_kernel_says_why_it_refuses(case, dtype, reason):
+    (x, weights), options = case.arguments(dtype)
+    assert gpu.supports(x, weights, **options) == reason
 
 
 ON_TPU = [

@@ -1,7 +1,7 @@
 """Causal attention over whole rows, within segments: `attention`, for training and scoring."""
 
 from keras_codegemma.axes import Array, Float, Int
-from keras_codegemma.kernels.attention import chunked, native, reference, tpu
+from keras_codegemma.kernels.attention import chunked, gpu, native, reference, tpu
 from keras_codegemma.kernels.attention.cases import EXAMPLES
 from keras_codegemma.kernels.dispatch import PLATFORMS, Implementation, Operation, anything, as_reference
 from keras_codegemma.kernels.partition import Partition
@@ -13,6 +13,10 @@ def _tpu_supports(query: Array, key: Array, value: Array, segment_ids: Array, **
     return tpu.supports(query, key)
 
 
+def _gpu_supports(query: Array, key: Array, value: Array, segment_ids: Array, **_: str) -> str | None:
+    return gpu.supports(query, key)
+
+
 def _as_query(query: Array, key: Array, value: Array, segment_ids: Array) -> Float[Array, "B T N H"]:
     return reference.attention(query, key, value, segment_ids).astype(query.dtype)
 
@@ -20,6 +24,7 @@ def _as_query(query: Array, key: Array, value: Array, segment_ids: Array) -> Flo
 OPERATION = Operation(
     "attention",
     Implementation(name="splash", platforms=("tpu",), supports=_tpu_supports, run=tpu.attention),
+    Implementation(name="triton", platforms=("cuda",), supports=_gpu_supports, run=gpu.attention),
     Implementation(name="native", platforms=("cpu",), supports=native.supports, run=native.attention),
     Implementation(name="chunked", platforms=PLATFORMS, supports=anything, run=chunked.attention),
     as_reference(_as_query),
@@ -46,7 +51,7 @@ def attention(
         value: likewise.
         segment_ids: int32, 0 or more; padding (0) sees only padding.
         partition: the mesh that rows and heads are split over; None on one device.
-        implementation: "splash", "native", "chunked" or "reference"; None for the best.
+        implementation: "splash", "triton", "native", "chunked" or "reference"; None for the best.
 
     Returns:
         In the dtype of `query`.

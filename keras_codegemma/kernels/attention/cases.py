@@ -58,5 +58,12 @@ NATIVE = (
     Case(batch=1, time=512, heads=8, kv_heads=1, head_dim=256),
 )
 """What the CPU kernel runs: heads of a multiple of 16."""
+GPU = (
+    Case(batch=2, time=64, heads=4, kv_heads=1, head_dim=256),
+    Case(batch=1, time=37, heads=4, kv_heads=2, head_dim=24),
+    Case(batch=2, time=1, heads=2, kv_heads=2, head_dim=16),
+    Case(batch=1, time=70, heads=6, kv_heads=3, head_dim=48),
+)
+"""What the GPU kernels run: heads of 16 to 256, any length."""
 EXAMPLES = REAL_2B[:1]
 """A training row of 2B."""

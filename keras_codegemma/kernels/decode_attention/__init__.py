@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from keras_codegemma.axes import Array, Float, Int
-from keras_codegemma.kernels.decode_attention import blocks, native, reference, tpu
+from keras_codegemma.kernels.decode_attention import blocks, gpu, native, reference, tpu
 from keras_codegemma.kernels.decode_attention.cases import EXAMPLES
 from keras_codegemma.kernels.dispatch import PLATFORMS, Implementation, Operation, anything, as_reference
 from keras_codegemma.kernels.partition import Partition
@@ -15,6 +15,10 @@ def _tpu_supports(query: Array, key: Array, *_: Array | None) -> str | None:
     return tpu.supports(query, key)
 
 
+def _gpu_supports(query: Array, key: Array, *_: Array | None) -> str | None:
+    return gpu.supports(query, key)
+
+
 def _as_query(query: Array, *operands: Array | None) -> Float[Array, "B T N H"]:
     return reference.decode_attention(query, *operands).astype(query.dtype)  # type: ignore[arg-type]
 
@@ -22,6 +26,7 @@ def _as_query(query: Array, *operands: Array | None) -> Float[Array, "B T N H"]:
 OPERATION = Operation(
     "decode_attention",
     Implementation(name="pallas", platforms=("tpu",), supports=_tpu_supports, run=tpu.decode_attention),
+    Implementation(name="triton", platforms=("cuda",), supports=_gpu_supports, run=gpu.decode_attention),
     Implementation(name="native", platforms=("cpu",), supports=native.supports, run=native.decode_attention),
     Implementation(name="blocks", platforms=PLATFORMS, supports=anything, run=blocks.decode_attention),
     as_reference(_as_query),
@@ -54,7 +59,7 @@ def decode_attention(
         key_scale: float32, what one slot's int8 entries of one head are multiplied with.
         value_scale: likewise.
         partition: the mesh that rows and heads are split over; None on one device.
-        implementation: "pallas", "native", "blocks" or "reference"; None for the best.
+        implementation: "pallas", "triton", "native", "blocks" or "reference"; None for the best.
 
     Returns:
         In the dtype of `query`.

@@ -52,5 +52,15 @@ AWKWARD = (
     Case(batch=1, time=2, heads=2, kv_heads=2, head_dim=8, slots=2),
 )
 TESTED = (*SMALL, *AWKWARD)
+GPU = (
+    *SMALL,
+    AWKWARD[0],
+    Case(batch=1, time=1, heads=2, kv_heads=2, head_dim=16, slots=16),
+    # More query rows than a tile, more slots than a part, and capacities that no block divides.
+    Case(batch=2, time=9, heads=6, kv_heads=1, head_dim=32, slots=300),
+    Case(batch=2, time=40, heads=4, kv_heads=1, head_dim=64, slots=410),
+    Case(batch=2, time=2, heads=8, kv_heads=8, head_dim=32, slots=1100),
+)
+"""What the GPU kernel runs: heads of 16 to 256, a power of two wide."""
 EXAMPLES = REAL_2B[:1]
 """A token of 2B over a long cache."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_codegemma.axes import Array, Float
 from keras_codegemma.kernels.dispatch import Implementation, Operation, anything, as_reference
-from keras_codegemma.kernels.quantized_matmul import native, plain, reference, tpu
+from keras_codegemma.kernels.quantized_matmul import gpu, native, plain, reference, tpu
 from keras_codegemma.kernels.quantized_matmul.cases import EXAMPLES
 from keras_codegemma.kernels.quantized_matmul.weights import (
     DEFAULT_GROUP_SIZE,
@@ -34,6 +34,7 @@ __all__ = [
 OPERATION = Operation(
     "quantized_matmul",
     Implementation(name="pallas", platforms=("tpu",), supports=tpu.supports, run=tpu.quantized_matmul, splits=False),
+    Implementation(name="triton", platforms=("cuda",), supports=gpu.supports, run=gpu.quantized_matmul, splits=False),
     Implementation(
         name="native", platforms=("cpu",), supports=native.supports, run=native.quantized_matmul, splits=False
     ),
@@ -60,7 +61,7 @@ def quantized_matmul(
         weights: each [N, K].
         out_dtype: of the results; None for that of `x`.
         is_split: whether operands may lie on a mesh, so that XLA must be able to split the product.
-        implementation: "pallas", "native", "xla" or "reference"; None for the best.
+        implementation: "pallas", "triton", "native", "xla" or "reference"; None for the best.
 
     Returns:
         One [..., N] for each weight, summed in float32.

@@ -177,7 +177,7 @@ INLINE void add_scaled(const Nibbles& t, const Scales& scales, int64_t n, int64_
 }
 
 // Adds inputs k0 .. k1, which share a scale, to R outputs of M rows, whose sums are in `lanes`, an output's `kStride`
-// behind the one before.
+// behind the one before; what is there before the first inputs does not matter.
 template <Format F, int R, int M, int kStride, bool kPrefetch>
 INLINE void tile(const Nibbles& t, const Weights& w, const Scales& scales, const Rows& x, int64_t n, int64_t k0,
                  int64_t k1, __m512* lanes) {
@@ -203,7 +203,8 @@ INLINE void tile(const Nibbles& t, const Weights& w, const Scales& scales, const
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
       sums[r][m].clear();
-      if constexpr (F != kInt8) sums[r][m].value = lanes[r * kStride + m];
+      if constexpr (F != kInt8)
+        if (k0 > 0) sums[r][m].value = lanes[r * kStride + m];
     }
   int64_t k = k0;
   for (; k + kUnit <= k1; k += kUnit) {
@@ -232,10 +233,12 @@ INLINE void tile(const Nibbles& t, const Weights& w, const Scales& scales, const
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       __m512& lane = lanes[r * kStride + m];
-      if constexpr (F == kInt8)
-        lane = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[r][m].value), x.scale(m, k0), lane);
-      else
+      if constexpr (F == kInt8) {
+        const __m512 before = k0 > 0 ? lane : _mm512_setzero_ps();
+        lane = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[r][m].value), x.scale(m, k0), before);
+      } else {
         lane = sums[r][m].value;
+      }
     }
   }
 }
@@ -278,7 +281,6 @@ __attribute__((noinline)) static void few_rows_by(const Nibbles& t, const Weight
   __m512* lanes = static_cast<__m512*>(scratch);
   for (int64_t first = n0; first < n1; first += kLaneOutputs) {
     const int64_t last = first + kLaneOutputs < n1 ? first + kLaneOutputs : n1;
-    for (int64_t i = 0; i < kLaneOutputs * M; ++i) lanes[i] = _mm512_setzero_ps();
     for (int64_t k = 0; k < w.k; k += kInputs) {
       const int64_t end = k + kInputs < w.k ? k + kInputs : w.k;
       int64_t n = first;
