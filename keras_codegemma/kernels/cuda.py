@@ -18,7 +18,7 @@ def capability() -> tuple[int, int] | None:
 
 
 def refusal() -> str | None:
-    """Why this machine's GPU cannot run the kernels, or None, as without a GPU: programs may be for another machine's."""
+    """Why this machine's GPU cannot run the kernels; None where it can, or where there is none."""
     found = capability()
     if found is None or found >= OLDEST:
         return None

@@ -51,14 +51,22 @@ def together(corpus, tmp_path_factory) -> Path:
 def start(
     corpus: Path, folder: Path, *settings: str, count: int, devices: int = DEVICES, others: tuple[str, ...] = ()
 ) -> list[subprocess.Popen]:
-    """The command as `count` processes; `others` are settings of all but the first."""
+    """Training on a corpus as `count` processes; `others` are settings of all but the first."""
+    settings = (*settings_of(corpus), *settings)
+    return start_recipe("tiny", folder, *settings, count=count, devices=devices, others=others)
+
+
+def start_recipe(
+    recipe: str, folder: Path, *settings: str, count: int, devices: int, others: tuple[str, ...] = ()
+) -> list[subprocess.Popen]:
+    """The command, likewise."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
     processes = []
     for index in range(count):
-        texts = [f"--set={text}" for text in (*settings_of(corpus), *settings, *(others if index else ()))]
-        command = [sys.executable, "-m", "training.train", "tiny", "--workdir", str(folder), *texts]
+        texts = [f"--set={text}" for text in (*settings, *(others if index else ()))]
+        command = [sys.executable, "-m", "training.train", recipe, "--workdir", str(folder), *texts]
         environment = {
             **os.environ,
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices // count}",
@@ -102,12 +110,12 @@ def break_off(processes: list[subprocess.Popen], *, behind: int, how: signal.Sig
     processes[whom].send_signal(how)
 
 
-def assert_close(folder: Path, expected: Path) -> None:
+def assert_close(folder: Path, expected: Path, names: tuple[str, ...] = ("loss", "nats_per_token", "val_loss")) -> None:
     """The same lines, but for the order of sums."""
     ours, theirs = numbers(folder), numbers(expected)
     assert [line["step"] for line in ours] == [line["step"] for line in theirs]
     for one, other in zip(ours, theirs, strict=True):
-        for name in one.keys() & {"loss", "nats_per_token", "val_loss"}:
+        for name in one.keys() & set(names):
             assert one[name] == pytest.approx(other[name], rel=tolerance("rescored", "float32")), (one, other)
 
 
@@ -163,3 +171,25 @@ def test_processes_with_other_settings_are_refused_by_name(corpus, tmp_path):
         assert 'model.preset is "code_gemma_tiny" on process 0, "code_gemma_2b_en" on process 1' in error
         assert "seed is 0 on process 0, 1 on process 1" in error
     assert not (tmp_path / "run.json").exists()
+
+
+def test_two_processes_tune_preferences_as_one(tmp_path):
+    pairs = tmp_path / "preferences.jsonl"
+    with pairs.open("w") as stream:
+        for i in range(20):
+            messages = [{"role": "user", "content": f"What is {i} + 1?"}]
+            stream.write(json.dumps({"messages": messages, "chosen": f"{i + 1}", "rejected": f"Not {i}."}) + "\n")
+    settings = (
+        *(f"data.preferences={pairs}", "data.batch_size=4", "data.sequence_length=48", "data.held_out_rows=4"),
+        *("model.preset=code_gemma_tiny", "model.dtype=float32", "model.lora_rank=4", "steps=8"),
+        *("optimizer.peak_rate=0.01", "optimizer.warmup_steps=1"),
+        *("keep.log_every=2", "keep.save_every=4", "keep.validate_every=4"),
+    )
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    (one,) = finish(start_recipe("preference_7b", alone, *settings, "mesh.fsdp=1", count=1, devices=1))
+    assert one[0] == 0, one
+    both = finish(start_recipe("preference_7b", together, *settings, "mesh.fsdp=2", count=2, devices=2))
+    assert [code for code, _, _ in both] == [0, 0], both
+    assert_close(together, alone, ("loss", "val_loss"))
+    assert (together / "adapter.safetensors").exists()
+    assert numbers(together)[-1]["val_loss"] < numbers(together)[0]["loss"]
