@@ -96,9 +96,9 @@ def test_the_text_stops_budget_and_layout_arrive(codegemma, stack):
     assert "\n" not in line.strip("\n")
     short = codegemma("complete", f"{stack}:14", "--max-new-tokens", 2, "--json").stdout
     assert json.loads(short)["new_tokens"] <= 2
-    spm = codegemma("complete", f"{stack}:12", "--layout", "spm", "--raw").stdout
-    assert spm == codegemma("complete", f"{stack}:12", "--raw").stdout != ""
-    assert codegemma("complete", f"{stack}:12", "--layout", "psm", "--raw").stdout != spm
+    spm = codegemma("complete", f"{stack}:14", "--layout", "spm", "--raw").stdout
+    assert spm == codegemma("complete", f"{stack}:14", "--raw").stdout != ""
+    assert codegemma("complete", f"{stack}:14", "--layout", "psm", "--raw").stdout != spm
 
 
 def test_a_seed_repeats_a_random_completion(codegemma, stack):

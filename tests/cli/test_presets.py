@@ -15,7 +15,7 @@ TINY = data_folder() / "code_gemma_tiny"
 def test_list_names_every_preset_smallest_first(codegemma):
     lines = codegemma("presets", "list").stdout.splitlines()
     assert [line.split()[0] for line in lines] == [info.name for info in presets.list()]
-    assert lines[0].startswith("code_gemma_tiny                  6.6 M  in the package  6.6 million parameters")
+    assert lines[0].startswith("code_gemma_tiny                 11.1 M  in the package  11.1 million parameters")
     assert "2.51 B  to be fetched   CodeGemma 1.1 2B" in lines[1]
 
 
@@ -42,11 +42,11 @@ def test_verify_says_what_was_checked(codegemma):
     result = codegemma("presets", "verify", "code_gemma_tiny")
     assert (result.exit_code, result.stdout) == (
         0,
-        "code_gemma_tiny is whole: 56 tensors of the right name, shape and type (6,622,464 parameters), "
+        "code_gemma_tiny is whole: 110 tensors of the right name, shape and type (11,147,520 parameters), "
         "11 files with the known sha256.\n",
     )
     document = json.loads(codegemma("presets", "verify", "code_gemma_tiny", "--json").stdout)
-    assert document["parameters"] == 6622464
+    assert document["parameters"] == 11147520
     assert "model.weights.h5" in document["hashed"]
 
 

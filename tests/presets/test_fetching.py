@@ -216,7 +216,7 @@ def test_files_in_a_bucket_are_copied_once(bucket, monkeypatch):
     folder = fetching._fetch_files(f"{bucket}/tiny", load_weights=True)
     names = {path.relative_to(TINY) for path in TINY.rglob("*") if path.is_file()}
     assert {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()} == names
-    assert presets.load(folder).config.num_layers == 6
+    assert presets.load(folder).config.num_layers == 12
     copied = []
     get_file = MemoryFileSystem.get_file
 
@@ -233,7 +233,7 @@ def test_files_in_a_bucket_are_copied_once(bucket, monkeypatch):
 def test_weights_in_a_bucket_are_left_there_when_not_asked_for(bucket):
     folder = fetching._fetch_files(f"{bucket}/tiny", load_weights=False)
     assert not list(folder.glob("*.h5"))
-    assert presets.load(folder, load_weights=False).config.num_layers == 6
+    assert presets.load(folder, load_weights=False).config.num_layers == 12
 
 
 def test_a_bucket_that_is_missing_closed_or_far_away_says_so(bucket, monkeypatch):

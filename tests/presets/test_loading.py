@@ -32,7 +32,7 @@ def test_loading_gives_config_backbone_and_preprocessor():
 def test_loading_without_weights_needs_no_weight_file(copy):
     (copy / "model.weights.h5").unlink()
     loaded = presets.load(copy, load_weights=False)
-    assert len(loaded.backbone.variables) == 56
+    assert len(loaded.backbone.variables) == 110
     with pytest.raises(ValueError, match=r"model\.weights\.h5 is missing"):
         presets.load(copy)
     with pytest.raises(FileNotFoundError, match=r"must hold model\.weights\.h5"):
@@ -42,7 +42,7 @@ def test_loading_without_weights_needs_no_weight_file(copy):
 def test_progress_is_reported_after_each_tensor():
     seen = []
     presets.load_backbone("code_gemma_tiny", progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(number, 56) for number in range(1, 57)]
+    assert seen == [(number, 110) for number in range(1, 111)]
 
 
 def test_a_saved_model_loads_with_its_options(tmp_path, tiny):

@@ -50,7 +50,7 @@ def test_every_file_of_the_tiny_preset_has_its_hash_in_the_list():
 def test_the_tiny_card_is_honest():
     card = (TINY / "MODEL_CARD.md").read_text()
     assert "no substitute for CodeGemma" in card
-    assert "6,622,464 parameters" in card
+    assert "11,147,520 parameters" in card
 
 
 def test_missing_data_says_to_install_again(monkeypatch, tmp_path):

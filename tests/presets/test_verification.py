@@ -14,7 +14,7 @@ def test_verify_reports_what_was_checked():
     assert report.folder == TINY
     assert "model.weights.h5" in report.hashed
     assert report.unhashed == ()
-    assert (report.tensors, report.parameters) == (56, 6_622_464)
+    assert (report.tensors, report.parameters) == (110, 11_147_520)
 
 
 def test_verify_says_which_files_have_no_known_hash(copy):
