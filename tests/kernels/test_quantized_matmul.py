@@ -63,7 +63,7 @@ def rounding_to_words(x: jax.Array, weight: QuantizedWeight) -> np.ndarray:
     return 6 / np.sqrt(12) * np.outer(steps, np.linalg.norm(floats(weight), axis=1))
 
 
-ON_GPU = [
+GPU_CASES = [
     *(case for case in CUT if case.rows == 5),
     *(case for case in AWKWARD if case.mode == "int4" or case.inputs % 64 == 0),
     # Several parts, the last outputs beyond the weight, as many rows as there may be.
@@ -72,7 +72,7 @@ ON_GPU = [
 ]
 
 
-@pytest.mark.parametrize("case", ON_GPU, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", GPU_CASES, ids=lambda case: case.name)
 def test_triton_products_equal_float64(case):
     x, weights = operands(case, "bfloat16")
     weights = tuple(jax.tree.map(jnp.asarray, weights))

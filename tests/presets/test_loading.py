@@ -20,7 +20,7 @@ def tiny():
 
 def test_loading_gives_config_backbone_and_preprocessor():
     loaded = presets.load("code_gemma_tiny", dtype="bfloat16")
-    assert loaded.config.parameter_count == 6_622_464
+    assert loaded.config.parameter_count == 11_147_520
     assert loaded.config.context_length == 1024
     assert loaded.folder == TINY
     assert loaded.backbone.dtype_policy.name == "bfloat16"

@@ -17,6 +17,7 @@ def test_every_file_of_the_folder_is_a_recipe_of_its_name():
         "many_languages",
         "own_repositories",
         "pypi_python",
+        "tiny_functions",
         "tiny_lines",
         "tiny_long",
         "tiny_mixed",
@@ -107,7 +108,9 @@ def test_settings_that_cannot_be_are_refused(setting, message):
 
 
 def test_an_unknown_recipe_is_refused_with_the_names_there_are():
-    names = "many_languages, own_repositories, pypi_python, tiny_lines, tiny_long, tiny_mixed, tiny_python"
+    names = (
+        "many_languages, own_repositories, pypi_python, tiny_functions, tiny_lines, tiny_long, tiny_mixed, tiny_python"
+    )
     with pytest.raises(ValueError, match=f"A recipe is one of {names}; got 'all'"):
         recipes.find("all", CorpusRecipe)
 
