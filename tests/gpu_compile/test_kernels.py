@@ -18,7 +18,10 @@ from keras_codegemma.kernels.quantized_matmul import gpu as product_gpu
 from keras_codegemma.kernels.quantized_matmul import plain, quantized_matmul
 from tests.gpu_compile.one_gpu import compile_for_one_gpu, kernels, temporary_bytes
 
-pytestmark = [pytest.mark.cuda, pytest.mark.parametrize("kind", gpus.KINDS)]
+pytestmark = pytest.mark.cuda
+every_kind = pytest.mark.parametrize("kind", gpus.KINDS)
+most_and_least = pytest.mark.parametrize("kind", ["h100", "rtx4090"])
+"""Of the shared memory that a block can have."""
 PRODUCTS = [
     case for case in (*product_cases.REAL_2B, *product_cases.REAL_7B) if case.rows in (1, 64) and case.inputs != 3072
 ]
@@ -43,12 +46,14 @@ def product(x, weights):
     return quantized_matmul(x, weights)
 
 
+@most_and_least
 @pytest.mark.parametrize("case", [*attention_cases.REAL_2B, *attention_cases.REAL_7B], ids=lambda case: case.name)
 def test_attention_compiles(kind, case):
     compiled = compile_for_one_gpu(attention_gradients, *attention_operands(case), kind=kind)
     assert kernels(compiled) == 3  # forwards, the sums along the output, backwards
 
 
+@every_kind
 def test_large_tiles_of_attention_are_for_gpus_with_room(kind, monkeypatch):
     monkeypatch.setattr(attention_gpu, "tiles_for_this_gpu", lambda: attention_gpu.LARGE_TILES)
     operands = attention_operands(attention_cases.REAL_2B[1])
@@ -61,6 +66,7 @@ def test_large_tiles_of_attention_are_for_gpus_with_room(kind, monkeypatch):
     jax.clear_caches()
 
 
+@most_and_least
 def test_attentions_backward_memory_is_at_most_linear_in_the_length(kind):
     def temporary(time: int) -> int:
         case = attention_cases.Case(batch=1, time=time, heads=8, kv_heads=1, head_dim=256)
@@ -70,6 +76,7 @@ def test_attentions_backward_memory_is_at_most_linear_in_the_length(kind):
     assert all(later <= 2.05 * earlier for earlier, later in itertools.pairwise(sizes)), sizes
 
 
+@most_and_least
 @pytest.mark.parametrize("cache_dtype", ["bfloat16", "int8"])
 @pytest.mark.parametrize("case", [*decode_cases.REAL_2B, *decode_cases.REAL_7B], ids=lambda case: case.name)
 def test_decode_attention_compiles_and_makes_little_beside_the_cache(kind, case, cache_dtype):
@@ -82,6 +89,7 @@ def test_decode_attention_compiles_and_makes_little_beside_the_cache(kind, case,
         assert temporary_bytes(compiled) <= 0.3 * sum(x.size * x.dtype.itemsize for x in cache)
 
 
+@most_and_least
 @pytest.mark.parametrize("case", PRODUCTS, ids=lambda case: case.name)
 def test_quantized_products_compile_and_make_no_floats_of_the_weights(kind, case):
     (x, weights), options = case.arguments("bfloat16")
@@ -92,11 +100,13 @@ def test_quantized_products_compile_and_make_no_floats_of_the_weights(kind, case
         assert temporary_bytes(compiled) <= 0.2 * case.weights * case.outputs * case.inputs * 2
 
 
+@most_and_least
 def test_many_rows_are_the_compilers(kind):
     (x, weights), _ = next(case for case in product_cases.REAL_2B if case.rows == 256).arguments("bfloat16")
     assert kernels(compile_for_one_gpu(product, x, weights, kind=kind)) == 0
 
 
+@most_and_least
 def test_the_compilers_own_int4_product_of_one_row_would_write_the_weights_floats(kind):
     """Why there is a kernel."""
     case = next(case for case in product_cases.REAL_2B if case.mode == "int4" and case.rows == 1)
@@ -108,6 +118,7 @@ def test_the_compilers_own_int4_product_of_one_row_would_write_the_weights_float
     assert temporary_bytes(compiled) > case.outputs * case.inputs / 2
 
 
+@most_and_least
 def test_the_losses_memory_is_a_small_part_of_the_logits(kind):
     """Loss and both gradients of 2B at 8192 tokens."""
     rows, width, vocabulary = 8192, 2048, 256_000
