@@ -13,7 +13,7 @@ from pathlib import Path
 import keras_codegemma as kcg
 from keras_codegemma.evaluation.execution import Executor
 from keras_codegemma.evaluation.sandbox import Bubblewrap, SandboxUnavailableError
-from training.instructions import code, mathematics
+from training.instructions import code, mathematics, sampling
 from training.instructions.chats import benchmarks_of, write_lines
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
@@ -38,8 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _sample(options: argparse.Namespace) -> dict[str, object]:
-    from training.instructions import sampling
-
     settings = sampling.SamplingSettings(
         **{
             name: getattr(options, name)

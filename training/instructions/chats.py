@@ -4,9 +4,11 @@ import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from training.corpus.decontamination import Benchmarks
+
+T = TypeVar("T")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -28,6 +30,21 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if not isinstance(item, dict):
                 raise ValueError(f"Line {number} of {path} must be an object; got {type(item).__name__}. Repair it.")
             yield number, item
+
+
+def read_distinct(path: Path, kind: type[T], fields: Sequence[str], *, what: str) -> list[T]:
+    """A value of each line's texts; the same line twice counts once.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, none in it, or a line without one of the texts.
+    """
+    found = {
+        kind(**{name: text_of(item, name, number=number, path=path) for name in fields}): None
+        for number, item in read_lines(path)
+    }
+    if not found:
+        raise ValueError(f"A file of {what} must hold at least one; {path} has none. Check the path.")
+    return list(found)
 
 
 def text_of(item: Mapping[str, Any], field: str, *, number: int, path: Path) -> str:

@@ -28,7 +28,7 @@ from keras_codegemma.evaluation import records
 from keras_codegemma.evaluation.execution import Executor, PythonJob
 from keras_codegemma.evaluation.sandbox import Limits
 from training.corpus.decontamination import Benchmarks
-from training.instructions.chats import chat, is_clean, read_lines, text_of, write_lines
+from training.instructions.chats import chat, is_clean, read_distinct, write_lines
 
 VERDICT = {"answer": records.TEXT, "verdict": records.TEXT, "detail": records.TEXT}
 """Fields of verdicts.jsonl; `answer` is a hash of the line's three texts."""
@@ -66,15 +66,7 @@ def read_answers(path: Path) -> list[Answer]:
     Raises:
         FileNotFoundError, ValueError: no such file, none in it, or a line that is no answer.
     """
-    found = {
-        Answer(
-            **{name: text_of(item, name, number=number, path=path) for name in ("prompt", "response", "tests")}
-        ): None
-        for number, item in read_lines(path)
-    }
-    if not found:
-        raise ValueError(f"A file of answers must hold at least one; {path} has none. Check the path.")
-    return list(found)
+    return read_distinct(path, Answer, ("prompt", "response", "tests"), what="answers")
 
 
 def judge(

@@ -16,7 +16,7 @@ import numpy as np
 
 import keras_codegemma as kcg
 from keras_codegemma.evaluation import records
-from training.instructions.chats import read_lines, text_of
+from training.instructions.chats import read_distinct
 
 ANSWER = {"prompt": records.TEXT, "response": records.TEXT, "tests": records.TEXT}
 """Fields of a line of answers."""
@@ -63,13 +63,7 @@ def read_tasks(path: Path) -> list[Task]:
     Raises:
         FileNotFoundError, ValueError: no such file, none in it, or a line without a prompt or tests.
     """
-    found = {
-        Task(**{name: text_of(item, name, number=number, path=path) for name in ("prompt", "tests")}): None
-        for number, item in read_lines(path)
-    }
-    if not found:
-        raise ValueError(f"A file of prompts must hold at least one; {path} has none. Check the path.")
-    return list(found)
+    return read_distinct(path, Task, ("prompt", "tests"), what="prompts")
 
 
 def sample(

@@ -16,6 +16,7 @@ from jax.experimental.pallas import triton
 
 from keras_codegemma.axes import Array, Float, Int
 from keras_codegemma.kernels import cuda
+from keras_codegemma.kernels.decode_attention import query_rows
 
 MIN_ROWS = 16
 """The tensor cores' smallest product: query rows (T times G) are padded to it, blocks of slots have no fewer."""
@@ -72,10 +73,7 @@ def decode_attention(
     part = _part_for(time * groups, kv_heads) or slots
     parts = pl.cdiv(slots, part)
 
-    scaled = query * jnp.asarray(width**-0.5, query.dtype)
-    grouped = scaled.reshape(batch, time, kv_heads, groups, width).transpose(0, 2, 1, 3, 4)
-    grouped = grouped.reshape(batch, kv_heads, time * groups, width)  # row r is query r // G
-    grouped = jnp.pad(grouped, ((0, 0), (0, 0), (0, tiles * rows - time * groups), (0, 0)))
+    grouped = query_rows.grouped(query, kv_heads=kv_heads, rows=tiles * rows)
     scales = () if key_scale is None or value_scale is None else (key_scale, value_scale)
 
     cached = pl.BlockSpec((None, slots, None, width), lambda p, t, bk: (bk // kv_heads, 0, bk % kv_heads, 0))
@@ -105,8 +103,7 @@ def decode_attention(
         name="decode_attention",
     )(lengths.astype(jnp.int32), grouped, key, value, *scales)
     used = (x[:, :, :, : time * groups] for x in (mixed, highest, total))
-    joined = _join(*used).reshape(batch, kv_heads, time, groups, width)
-    return joined.transpose(0, 2, 1, 3, 4).reshape(query.shape).astype(query.dtype)
+    return query_rows.ungrouped(_join(*used), query)
 
 
 def _block_for(slots: int, slot_bytes: int) -> int:

@@ -18,6 +18,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from keras_codegemma.axes import Array, Float, Int
+from keras_codegemma.kernels.decode_attention import query_rows
 
 LANES = 128
 QUERY_ROWS = 16
@@ -103,10 +104,7 @@ def decode_attention(
         ]
         return jnp.concatenate(halves, axis=1)
     rows = -(-time * groups // QUERY_ROWS) * QUERY_ROWS
-    scaled = query * jnp.asarray(width**-0.5, query.dtype)
-    grouped = scaled.reshape(batch, time, kv_heads, groups, width).transpose(0, 2, 1, 3, 4)
-    grouped = grouped.reshape(batch, kv_heads, time * groups, width)  # row r is query r // G
-    grouped = jnp.pad(grouped, ((0, 0), (0, 0), (0, rows - time * groups), (0, 0)))
+    grouped = query_rows.grouped(query, kv_heads=kv_heads, rows=rows)
     scales = () if key_scale is None or value_scale is None else (key_scale, value_scale)
 
     def of_cache(b: Array, k: Array, s: Array, lengths_ref: Array) -> tuple[Array, ...]:
@@ -141,8 +139,7 @@ def decode_attention(
         value.reshape(batch, slots, kv_heads * width),
         *(scale.transpose(0, 2, 1)[:, :, None] for scale in scales),  # B K 1 S
     )
-    mixed = mixed[:, :, : time * groups].reshape(batch, kv_heads, time, groups, width)
-    return mixed.transpose(0, 2, 1, 3, 4).reshape(query.shape)
+    return query_rows.ungrouped(mixed, query)
 
 
 def _kernel(lengths_ref, query_ref, key_ref, value_ref, *refs, time, groups, block, scaled):
