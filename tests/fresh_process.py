@@ -10,7 +10,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 # What the tests themselves set must not reach a fresh process.
-_OURS = ("KERAS_BACKEND", "XLA_FLAGS", "JAX_PLATFORMS", "TF_CPP_MIN_LOG_LEVEL", "NO_COLOR", "FORCE_COLOR")
+_OURS = (
+    *("KERAS_BACKEND", "XLA_FLAGS", "JAX_PLATFORMS", "TF_CPP_MIN_LOG_LEVEL", "NO_COLOR", "FORCE_COLOR"),
+    *("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"),
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES",
+)
 
 
 def environment(**variables: str) -> dict[str, str]:
