@@ -1,6 +1,6 @@
 """Which characters of a text become the middle that a model must fill in.
 
-A span is chosen in one of five ways, drawn from a mixture. Google has published that the suffix starts at a point more
+A span is chosen in one of six ways, drawn from a mixture. Google has published that the suffix starts at a point more
 natural than a random one, not how, so the kinds and their shares are this project's own.
 """
 
@@ -15,7 +15,8 @@ from keras_codegemma import fim
 Range = tuple[int, int]
 """Characters from the first number up to, not including, the second."""
 
-KINDS = ("nodes", "rest_of_line", "lines", "block", "characters")
+KINDS = ("nodes", "rest_of_line", "lines", "block", "characters", "statement")
+"""Rows hold the place in this order, so new ones come last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,8 @@ class SpanWeights:
         lines: one or more whole lines.
         block: a line with the deeper lines under it; from a line with none, what is left of its own block.
         characters: any characters (`fim.split`).
+        statement: a whole line of code within a block, with its indentation and its line end; each as likely, where
+            `lines` draws long ones more often, comments and texts among them.
 
     Raises:
         ValueError: a weight below 0 or not finite, or none above 0.
@@ -38,6 +41,7 @@ class SpanWeights:
     lines: float = 0.15
     block: float = 0.1
     characters: float = 0.15
+    statement: float = 0.0
 
     def __post_init__(self) -> None:
         for name, weight in asdict(self).items():
@@ -89,6 +93,7 @@ def choose(
         "rest_of_line": lambda: _rest_of_line(text, rng=rng),
         "lines": lambda: _lines(text, rng=rng, max_lines=max_lines),
         "block": lambda: _block(text, rng=rng),
+        "statement": lambda: _statement(text, ranges=nodes(), rng=rng),
     }
     left = {kind: weight for kind, weight in asdict(weights).items() if weight > 0}
     while left:
@@ -176,6 +181,19 @@ def _block(text: str, *, rng: Random) -> Range | None:
     if indentation == 0:
         return None  # the block would be the rest of the file
     return line[0], _end_while(text, line[1], lambda width: width >= indentation)
+
+
+def _statement(text: str, *, ranges: Sequence[Range], rng: Random) -> Range | None:
+    """The line of an indented node that comes first in it and begins with a word: no argument's star, no docstring."""
+    lines: list[int] = []
+    for first in sorted({start for start, _ in ranges}):
+        start = text.rfind("\n", 0, first) + 1
+        if start < first and text[start:first].isspace() and text[first].isidentifier():
+            lines.append(start)
+    if not lines:
+        return None
+    start = rng.choice(lines)
+    return start, text.find("\n", start) + 1 or len(text)
 
 
 def _end_while(text: str, end: int, belongs: Callable[[int], bool]) -> int:

@@ -22,6 +22,7 @@ def test_every_file_of_the_folder_is_a_recipe_of_its_name():
         "tiny_long",
         "tiny_mixed",
         "tiny_python",
+        "tiny_statements",
     ]
     assert recipes.names(CorpusRecipe) == names
     assert [recipes.find(name, CorpusRecipe).name for name in recipes.names(CorpusRecipe)] == recipes.names(
@@ -109,7 +110,8 @@ def test_settings_that_cannot_be_are_refused(setting, message):
 
 def test_an_unknown_recipe_is_refused_with_the_names_there_are():
     names = (
-        "many_languages, own_repositories, pypi_python, tiny_functions, tiny_lines, tiny_long, tiny_mixed, tiny_python"
+        "many_languages, own_repositories, pypi_python, tiny_functions, tiny_lines, tiny_long, tiny_mixed, "
+        "tiny_python, tiny_statements"
     )
     with pytest.raises(ValueError, match=f"A recipe is one of {names}; got 'all'"):
         recipes.find("all", CorpusRecipe)

@@ -70,6 +70,23 @@ def test_a_block_is_a_line_with_the_deeper_ones_or_what_is_left_of_its_own():
     }
 
 
+def test_a_statement_is_a_whole_line_of_code_in_a_block_each_as_likely():
+    code = 'def f(a):\n    """What f does."""\n    if a:\n        b(a)\n    return [\n        *a,\n    ]\nf(1)\n'
+    firsts = ("def", '"""', "if", "b(a)", "a)\n ", "return", "*a", "f(1)")
+    nodes = [(code.index(first), len(code) - 1) for first in firsts]
+    counts = Counter(
+        code[span.start : span.end]
+        for span in (
+            choose(code, weights=only("statement"), rng=Random(seed), nodes=lambda: nodes, max_lines=1)
+            for seed in range(900)
+        )
+    )
+    assert set(counts) == {"    if a:\n", "        b(a)\n", "    return [\n"}
+    assert min(counts.values()) > 250
+    assert drawn("f:\n  a b", "statement", nodes=[(0, 8), (5, 8)]) == {"  a b"}
+    assert drawn("a b\n# c d\n", "statement", nodes=[(0, 3)]) == set()
+
+
 def test_a_file_without_blocks_has_another_span():
     span = choose("a\nb\n", weights=only("block"), rng=Random(0), nodes=list, max_lines=1)
     assert span.kind == "characters"
