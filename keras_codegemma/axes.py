@@ -11,6 +11,6 @@
 | `P` | rotary pairs, H / 2 | | | |
 """
 
-from jaxtyping import Array, Bool, Float, Int, UInt
+from jaxtyping import Array, Bool, Float, Int, Num, UInt
 
-__all__ = ["Array", "Bool", "Float", "Int", "UInt"]
+__all__ = ["Array", "Bool", "Float", "Int", "Num", "UInt"]

@@ -116,10 +116,15 @@ class Generator:
     """The compiled programs of one backbone, and the cache memory they reuse.
 
     Not safe for use by several threads at once.
+
+    Attributes:
+        backbone: the decoder.
+        cache_dtype: one of `cache.DTYPES`, from the next call on; None for `cache.storage_dtype`.
     """
 
     def __init__(self, backbone: CodeGemmaBackbone):
         self.backbone = backbone
+        self.cache_dtype: str | None = None
         self._chunks = PREFILL_CHUNKS[_machine()]
         self._prefill = jax.jit(self._prefill_program, donate_argnames=("cache", "last_hidden"))
         self._start = jax.jit(self._start_program, donate_argnames=("cache",))
@@ -231,7 +236,7 @@ class Generator:
 
     def _take_cache(self, batch_size: int, capacity: int) -> KVCache:
         cache, self._idle_cache = self._idle_cache, None
-        dtype = storage_dtype(self.backbone.compute_dtype)
+        dtype = self.cache_dtype or storage_dtype(self.backbone.compute_dtype)
         if cache is not None:
             key = cache.keys[0]
             # What an earlier call left in it lies beyond the new lengths, so it is never read.

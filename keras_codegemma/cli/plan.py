@@ -39,6 +39,13 @@ _SHOWN = 6
 )
 @click.option("--mesh", "axes", metavar="AXES", help="As fsdp=8,model=2 or data=1,model=8; searched for by default.")
 @click.option("--quantization", metavar="MODE", help="int8, int4 or int4/32 of weights that are not trained.")
+@click.option(
+    "--cache-dtype",
+    type=click.Choice(["bfloat16", "int8"]),
+    default="bfloat16",
+    show_default=True,
+    help="Of keys and values, with --job serve; int8 is half the bytes.",
+)
 @click.option("--optimizer", type=click.Choice(["adamw", "adafactor"]), default="adamw", show_default=True)
 @click.option("--lora-rank", type=click.IntRange(min=1), default=8, show_default=True, help="With --job lora.")
 @click.option(
@@ -179,6 +186,7 @@ def _plan_document(one: "Plan") -> dict[str, Any]:
             "optimizer": None if job.serves else job.optimizer,
             "remat": None if job.serves else job.remat,
             "lora_rank": job.lora_rank if job.kind == "lora" else None,
+            "cache_dtype": job.cache_dtype if job.serves else None,
         },
         "topology": one.topology.name,
         "mesh": dict(zip(one.mesh.axis_names, one.mesh.sizes, strict=True)),
@@ -211,7 +219,10 @@ def _print(preset: str, found: "Recommendation", compiled: "dict[str, CompiledSt
 
     best = found.best
     job, usable = best.job, best.topology.chip.usable_bytes
-    click.echo(f"{preset}: {job.kind}, {job.batch_rows} rows of {job.length}, {job.dtype}, on {best.topology.name}")
+    cache = ", cache int8" if job.serves and job.cache_dtype == "int8" else ""
+    click.echo(
+        f"{preset}: {job.kind}, {job.batch_rows} rows of {job.length}, {job.dtype}{cache}, on {best.topology.name}"
+    )
     click.echo(f"recommended: {found.reason}\n")
     click.echo("bytes a chip, GiB")
     for kind, size in best.memory.by_kind().items():

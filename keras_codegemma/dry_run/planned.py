@@ -30,7 +30,9 @@ def compile_plan(plan: Plan) -> dict[str, CompiledStep]:
     parallel = CodeGemmaParallel(plan.mesh, job.config, devices=found)
     lm = abstract_model(parallel, dtype=job.dtype, lora_rank=job.lora_rank if job.kind == "lora" else None)
     if job.serves:
-        shape = ServingShape(batch_rows=job.batch_rows, capacity=job.slots, chunk=job.chunk)
+        shape = ServingShape(
+            batch_rows=job.batch_rows, capacity=job.slots, chunk=job.chunk, cache_dtype=job.cache_dtype
+        )
         return {
             "decode": read(lower_decode(lm, parallel, shape).compile()),
             "prefill": read(lower_prefill(lm, parallel, shape).compile()),

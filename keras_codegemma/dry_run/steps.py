@@ -108,5 +108,5 @@ def _cache(lm: CodeGemmaCausalLM, parallel: CodeGemmaParallel, shape: ServingSha
     )
     split = cache_sharding(lm.backbone.config, batch_size=shape.batch_rows, partition=parallel.partition)
     return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=split if x.ndim == 4 else replicated(parallel)), made
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=split if x.ndim > 1 else replicated(parallel)), made
     )

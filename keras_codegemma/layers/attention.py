@@ -25,7 +25,15 @@ def attend_cached(
     Query t of row b stands at position cache.lengths[b] + t and sees the slots up to it. Neither work nor memory grows
     with the capacity, and a row's sums are made in the same order whatever the batch or the capacity.
     """
-    return decode_attention(query, cache.key, cache.value, cache.lengths, partition=partition)
+    return decode_attention(
+        query,
+        cache.key,
+        cache.value,
+        cache.lengths,
+        key_scale=cache.key_scale,
+        value_scale=cache.value_scale,
+        partition=partition,
+    )
 
 
 class GemmaAttention(keras.layers.Layer):

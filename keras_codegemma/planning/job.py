@@ -8,6 +8,7 @@ from keras_codegemma.quantization import Quantization
 
 Kind = Literal["pretrain", "finetune", "lora", "serve"]
 Optimizer = Literal["adamw", "adafactor"]
+CacheDtype = Literal["bfloat16", "int8"]
 
 LENGTHS: dict[Kind, int] = {"pretrain": 8192, "finetune": 2048, "lora": 2048, "serve": 8192}
 """Tokens of a row, unless told otherwise."""
@@ -33,6 +34,7 @@ class Job:
         lora_rank: of adapters on query and value, for "lora".
         remat: "block" computes decoder blocks again in the backward pass; None keeps their activations.
         chunk: prompt ids of a prefill step.
+        cache_dtype: of keys and values, when serving; "int8" with a float32 scale for each token and head.
 
     Raises:
         ValueError: a number out of range, or settings that do not go together.
@@ -48,6 +50,7 @@ class Job:
     lora_rank: int = 8
     remat: str | None = "block"
     chunk: int = 1024
+    cache_dtype: CacheDtype = "bfloat16"
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -55,6 +58,10 @@ class Job:
         if self.optimizer not in get_args(Optimizer):
             raise ValueError(
                 f"The optimizer is one of {', '.join(get_args(Optimizer))}; got {self.optimizer!r}. Choose one."
+            )
+        if self.cache_dtype not in get_args(CacheDtype):
+            raise ValueError(
+                f"The cache's dtype is one of {', '.join(get_args(CacheDtype))}; got {self.cache_dtype!r}. Choose one."
             )
         if min(self.batch_rows, self.length, self.lora_rank) < 1:
             raise ValueError(

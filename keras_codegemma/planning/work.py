@@ -118,12 +118,13 @@ def prefill_work(job: Job, mesh: MeshShape) -> Work:
 
 
 def cache_bytes(job: Job, mesh: MeshShape) -> int:
-    """Of keys and values on each chip, bfloat16: rows over the batch axes, heads over the model axis if it divides."""
+    """Of keys and values on each chip: rows over the batch axes, heads over the model axis where it divides."""
     config = job.config
     rows = job.batch_rows if job.batch_rows % mesh.row_shards else job.batch_rows // mesh.row_shards
     heads = config.num_key_value_heads
     heads = heads if heads % mesh.model else heads // mesh.model
-    return 2 * config.num_layers * rows * job.slots * heads * config.head_dim * PRODUCT_BYTES
+    head_bytes = config.head_dim + 4 if job.cache_dtype == "int8" else config.head_dim * PRODUCT_BYTES
+    return 2 * config.num_layers * rows * job.slots * heads * head_bytes
 
 
 def _activation_bytes(job: Job, mesh: MeshShape) -> float:

@@ -106,6 +106,8 @@ def test_fit_score_and_beams_run_sharded():
         lm = kcg.CodeGemmaCausalLM.from_preset("code_gemma_tiny", dtype="float32")
         assert np.abs(lm.score(text) - expected[0]).max() <= tolerance("logprob", "float32")
         assert lm.generate(text, max_new_tokens=8, sampler=kcg.samplers.BeamSampler(num_beams=2)) == expected[1]
+        plain.cache_dtype = lm.cache_dtype = "int8"
+        assert lm.generate([text] * 4, max_new_tokens=8) == plain.generate([text] * 4, max_new_tokens=8)
         lm.enable_lora(4)
         lm.preprocessor = lm.preprocessor.replace(sequence_length=48)
         lm.compile(optimizer=keras.optimizers.AdamW(1e-3))

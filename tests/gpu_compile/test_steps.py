@@ -52,13 +52,15 @@ def test_decoding_and_prefill_use_the_kernel():
         pytest.param(CODE_GEMMA_7B, "int4_from_bfloat16", 9, id="7b_int4", marks=pytest.mark.slow),
     ],
 )
-def test_quantised_models_serve_the_whole_context_on_a_card_of_24_gb(config, policy, gigabytes):
+@pytest.mark.parametrize("cache_dtype", ["bfloat16", pytest.param("int8", marks=pytest.mark.slow)])
+def test_quantised_models_serve_the_whole_context_on_a_card_of_24_gb(config, policy, gigabytes, cache_dtype):
     """Every product of a decoding step is a kernel: four of a block's attention, three of its units, and the logits."""
     parallel = CodeGemmaParallel(MeshShape(fsdp=1), config, devices=compiler.devices("rtx4090:1"))
     lm = abstract_model(parallel, dtype=policy)
-    shape = ServingShape(batch_rows=1, capacity=config.context_length)
+    shape = ServingShape(batch_rows=1, capacity=config.context_length, cache_dtype=cache_dtype)
     decode, prefill = (read(lower(lm, parallel, shape).compile()) for lower in (lower_decode, lower_prefill))
-    print(f"\n{policy}: decode {decode.chip_bytes / 1e9:.2f} GB, prefill {prefill.chip_bytes / 1e9:.2f} GB")
+    found = f"decode {decode.chip_bytes / 1e9:.2f} GB, prefill {prefill.chip_bytes / 1e9:.2f} GB"
+    print(f"\n{policy}, cache {cache_dtype}: {found}")
     assert max(decode.chip_bytes, prefill.chip_bytes) <= gigabytes * 1e9
     assert decode.kernels == config.num_layers * (1 + 7) + 1
 

@@ -76,13 +76,3 @@ def test_a_row_of_padding_alone_gives_finite_numbers():
     rng = np.random.default_rng(0)
     query, key, value = (jnp.asarray(rng.normal(size=(1, 4, 2, 8)), "float32") for _ in range(3))
     assert np.isfinite(np.asarray(attention(query, key, value, jnp.zeros((1, 4), "int32")))).all()
-
-
-def test_a_cache_takes_each_rows_tokens_at_its_own_length():
-    cache = LayerCache(key=jnp.zeros((2, 6, 1, 2)), value=jnp.zeros((2, 6, 1, 2)), lengths=jnp.asarray([1, 4], "int32"))
-    new = jnp.arange(8.0).reshape(2, 2, 1, 2) + 1
-    written = cache.write(new, -new)
-    expected = np.zeros((2, 6, 1, 2))
-    expected[0, 1:3], expected[1, 4:6] = new[0], new[1]
-    np.testing.assert_array_equal(np.asarray(written.key), expected)
-    np.testing.assert_array_equal(np.asarray(written.value), -expected)

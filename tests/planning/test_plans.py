@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from keras_codegemma.cache import bytes_per_token
 from keras_codegemma.config import CODE_GEMMA_2B, CODE_GEMMA_7B
 from keras_codegemma.planning import GIB, Job, Topology, meshes, picture, plan, recommend
 from keras_codegemma.sharding import MeshShape
@@ -36,6 +37,8 @@ def test_serving_holds_weights_and_cache_split_by_heads():
     job = Job.of("serve", CODE_GEMMA_7B, batch_rows=8)
     found = plan(job, Topology.of("v5e:2x4"), MeshShape(data=1, model=8)).memory
     assert found.cache == 8 * 8448 * 458_752 / 8
+    integers = plan(dataclasses.replace(job, cache_dtype="int8"), Topology.of("v5e:2x4"), MeshShape(data=1, model=8))
+    assert integers.memory.cache == 8 * 8448 * bytes_per_token(CODE_GEMMA_7B, "int8") / 8
     light = plan(
         dataclasses.replace(
             job, quantization=Job.of("serve", CODE_GEMMA_7B, batch_rows=1, quantization="int8").quantization

@@ -4,6 +4,8 @@ Eight rows with a cache of 8192 tokens each. A chip has 16 GiB, of which the com
 `planning` says of the bytes is compared with the compiler's.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from keras_codegemma.config import CODE_GEMMA_2B, CODE_GEMMA_7B
@@ -21,6 +23,7 @@ from keras_codegemma.planning.memory import memory
 pytestmark = [pytest.mark.libtpu, pytest.mark.usefixtures("shapes_stand_for_arrays")]
 
 SHAPE = ServingShape(batch_rows=8, capacity=8192 + CAPACITY_SLACK["accelerator"])
+INTEGERS = replace(SHAPE, cache_dtype="int8")
 SLICES = {
     "2b-int8-1x1": (CODE_GEMMA_2B, "v5e:1x1", "int8_from_bfloat16"),
     "2b-bfloat16-2x2": (CODE_GEMMA_2B, "v5e:2x2", "bfloat16"),
@@ -68,6 +71,23 @@ def test_serving_fits_and_moves_activations_alone(name, step, request):
     assert counts == {"all-reduce": 2 * config.num_layers + 1}
     assert all(one.result_bytes <= max(activations, 4096) for one in found.collectives)
     assert len(found.collectives) <= 2 * config.num_layers + 4
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [("7b-bfloat16-2x4", lower_decode), pytest.param("2b-int8-1x1", lower_prefill, marks=pytest.mark.slow)],
+)
+def test_caches_of_integers_take_half_and_are_read_by_the_kernel(name, step, request):
+    config, topology, dtype = SLICES[name]
+    chips = devices(topology)
+    parallel = CodeGemmaParallel(MeshShape(data=1, model=len(chips)), config, devices=chips)
+    found = read(step(abstract_model(parallel, dtype=dtype), parallel, INTEGERS).compile())
+    print(f"\n{request.node.name}: {found.chip_bytes / 2**30:.2f} GiB a chip")
+    phase = "decode" if step is lower_decode else "prefill"
+    modelled = memory(replace(JOBS[name], cache_dtype="int8"), parallel.shape, phase=phase)
+    assert modelled.cache < 0.51 * memory(JOBS[name], parallel.shape, phase=phase).cache
+    assert modelled.total == pytest.approx(found.chip_bytes, rel=0.1)
+    assert found.kernels >= config.num_layers
 
 
 def test_the_kernel_runs_on_the_caches_that_generate_makes():
