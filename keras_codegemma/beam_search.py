@@ -13,14 +13,8 @@ import numpy as np
 
 from keras_codegemma.axes import Array, Bool, Float, Int
 from keras_codegemma.cache import KVCache
-from keras_codegemma.generation import (
-    GeneratedRow,
-    GenerationOptions,
-    Generator,
-    RowLimits,
-    capacity_for,
-    stop_table,
-)
+from keras_codegemma.decode_state import RowLimits, stop_table
+from keras_codegemma.generation import GeneratedRow, GenerationOptions, Generator, capacity_for
 
 
 @jax.tree_util.register_dataclass

@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from keras_codegemma.axes import Array, Bool, Float, Int, UInt
+from keras_codegemma.axes import Array, Float
 from keras_codegemma.backbone import CodeGemmaBackbone
 from keras_codegemma.cache import KVCache, storage_dtype
+from keras_codegemma.decode_state import STOP_SLOTS, DecodeState, RowLimits, accept, draft, stop_table, stream_keys
 from keras_codegemma.sampling import BeamSampler, Sampler, StepSampler
 
 SMALLEST_CAPACITY = 1024
@@ -28,12 +29,10 @@ SMALLEST_CAPACITY = 1024
 # On two cores, four rows instead of one cost 15% more in float32 and nothing in bfloat16; eight rows cost half as much
 # again, which drafts must earn, so several rows get none.
 DRAFT_TOKENS = 3
-DRAFT_WINDOW = 2048  # tokens back that are searched
 # Slots beyond the power of two, for drafts behind the last token. On an accelerator as many as the cache kernel reads
 # at once, since it takes only capacities that are a multiple.
 CAPACITY_SLACK = {"cpu": 16, "accelerator": 256}
 PREFILL_CHUNKS = {"cpu": (16, 64, 256), "accelerator": (16, 64, 1024)}
-STOP_SLOTS = 8
 SEGMENT_SECONDS = 0.03  # aimed at between two looks at a running decode: a screen is redrawn no faster
 
 
@@ -70,46 +69,6 @@ class GeneratedRow:
     token_ids: list[int]
     logprobs: list[float]
     finish_reason: str
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True)
-class DecodeState:
-    """All that the decode loop carries.
-
-    Attributes:
-        cache: keys and values of everything but the last token of each row.
-        tokens: int32 [B, S], the prompt and then the new ids, a stop id among them; slots beyond are undefined.
-        counts: int32 [B], new ids in `tokens`.
-        logprobs: float32 [B, S], of the new ids, from slot 0.
-        stopped: bool [B], a stop id has come.
-        finished: bool [B], stopped, or budget used up, or told to finish.
-    """
-
-    cache: KVCache
-    tokens: Int[Array, "B S"]
-    counts: Int[Array, " B"]
-    logprobs: Float[Array, "B S"]
-    stopped: Bool[Array, " B"]
-    finished: Bool[Array, " B"]
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True)
-class RowLimits:
-    """The constant inputs of a decode loop.
-
-    Attributes:
-        keys: [B], one random stream a row.
-        prompt_lengths: int32 [B].
-        budgets: int32 [B], the most new ids.
-        stop_ids: int32 [STOP_SLOTS], padded with -1.
-    """
-
-    keys: Array
-    prompt_lengths: Int[Array, " B"]
-    budgets: Int[Array, " B"]
-    stop_ids: Int[Array, " stops"]
 
 
 class Generator:
@@ -163,7 +122,7 @@ class Generator:
         cache, last_hidden = self.run_prefill(padded, capacity=capacity_for(needed))
         lengths = np.asarray([len(prompt) for prompt in padded], np.int32)
         limits = RowLimits(
-            keys=_stream_keys(np.uint32(options.seed), options.first_stream + np.arange(rows)),
+            keys=stream_keys(np.uint32(options.seed), options.first_stream + np.arange(rows)),
             prompt_lengths=jnp.asarray(lengths),
             budgets=jnp.asarray(budgets, jnp.int32),
             stop_ids=stop_table(options.stop_ids),
@@ -341,68 +300,6 @@ class Generator:
             return self.backbone.token_embedding(hidden, reverse=True)
 
 
-def draft(tokens: Int[Array, "B S"], ends: Int[Array, " B"], *, size: int) -> Int[Array, "B drafts"]:
-    """Guesses the next ids of each row: what followed its last two ids the last time they stood in it.
-
-    The guess goes on periodically where it reaches the end, so a repetition is continued. Where the two ids never
-    stood together before, it is arbitrary. (Saxena, 2023, "Prompt lookup decoding".)
-
-    Args:
-        tokens: the rows so far.
-        ends: how many ids each row has, at least two.
-        size: ids to guess.
-    """
-    window = min(DRAFT_WINDOW, tokens.shape[1])
-    starts = jnp.clip(ends - window, 0, tokens.shape[1] - window)
-    recent = jax.vmap(lambda row, start: jax.lax.dynamic_slice_in_dim(row, start, window))(tokens, starts)  # B window
-    ends = (ends - starts)[:, None]
-    index = jnp.arange(1, window, dtype=jnp.int32)
-    last = jnp.take_along_axis(recent, ends - 1, axis=1)
-    one_before = jnp.take_along_axis(recent, ends - 2, axis=1)
-    found = (recent[:, 1:] == last) & (recent[:, :-1] == one_before) & (index < ends - 1)
-    place = jnp.max(jnp.where(found, index, 0), axis=1, keepdims=True)  # of the second id; 0 where there is none
-    steps = jnp.arange(size, dtype=jnp.int32) % (ends - 1 - place)
-    return jnp.take_along_axis(recent, place + 1 + steps, axis=1)
-
-
-def accept(
-    state: DecodeState,
-    logits: Float[Array, "B V"],
-    limits: RowLimits,
-    sampler: StepSampler,
-    *,
-    active: Bool[Array, " B"],
-) -> tuple[DecodeState, Int[Array, " B"]]:
-    """Samples the next id of every active, unfinished row and notes it; other rows stay as they are.
-
-    Returns:
-        The state, and the sampled ids of all rows.
-    """
-    keys = jax.vmap(jax.random.fold_in)(limits.keys, state.counts)
-    ids = sampler(logits, keys)  # B
-    chosen = jnp.take_along_axis(logits, ids[:, None], axis=1)[:, 0]
-    logprobs = chosen - jax.nn.logsumexp(logits, axis=-1)
-    active = active & ~state.finished
-    stops = active & jnp.any(ids[:, None] == limits.stop_ids[None, :], axis=1)
-    counts = state.counts + active
-    tokens, all_logprobs = state.tokens, state.logprobs
-    for row in range(tokens.shape[0]):
-        # A row that is not active writes one slot behind its end, where nobody reads.
-        count = state.counts[row]
-        slot = (row, limits.prompt_lengths[row] + count)
-        tokens = jax.lax.dynamic_update_slice(tokens, ids[row : row + 1, None], slot)
-        all_logprobs = jax.lax.dynamic_update_slice(all_logprobs, logprobs[row : row + 1, None], (row, count))
-    state = replace(
-        state,
-        tokens=tokens,
-        counts=counts,
-        logprobs=all_logprobs,
-        stopped=state.stopped | stops,
-        finished=state.finished | stops | (counts >= limits.budgets),
-    )
-    return state, ids
-
-
 class Decoding:
     """One running call: rows that grow by `advance` until all are finished."""
 
@@ -468,16 +365,6 @@ class Decoding:
     def close(self) -> None:
         """Gives the cache memory back for the next call. The rows can no longer grow."""
         self._generator.release(self._state.cache)
-
-
-@jax.jit
-def _stream_keys(seed: UInt[Array, ""], streams: Int[Array, " B"]) -> Array:
-    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), streams)
-
-
-def stop_table(stop_ids: Sequence[int]) -> Int[Array, " stops"]:
-    """The stop ids with -1, which is no id, in the free slots."""
-    return jnp.asarray([*stop_ids, *([-1] * (STOP_SLOTS - len(stop_ids)))], jnp.int32)
 
 
 def capacity_for(tokens: int) -> int:

@@ -32,7 +32,8 @@ from jaxtyping import install_import_hook
 # those with Keras layers, whose constructors Keras inspects; tests/layers wraps their functions one by one.
 assert "keras_codegemma" not in sys.modules
 install_import_hook(
-    [f"keras_codegemma.{name}" for name in ("beam_search", "cache", "generation", "scoring")], "beartype.beartype"
+    [f"keras_codegemma.{name}" for name in ("beam_search", "cache", "decode_state", "generation", "scoring")],
+    "beartype.beartype",
 )
 
 hypothesis.settings.register_profile("repository", derandomize=True, deadline=None, print_blob=True, database=None)

@@ -21,8 +21,8 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             *("backbone", "preprocessor", "generation", "presets", "convert"),
-            *("adapters", "batches", "beam_search", "completion", "example_encoder", "prompt_budget", "requests"),
-            *("scoring", "settling", "trainer", "training_examples"),
+            *("adapters", "batches", "beam_search", "completion", "decode_state", "example_encoder", "prompt_budget"),
+            *("requests", "scoring", "settling", "trainer", "training_examples"),
         }
     ),
     frozenset({"layers", "sampling", "token_scores"}),

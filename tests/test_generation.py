@@ -11,7 +11,8 @@ import pytest
 from keras_codegemma import generation
 from keras_codegemma.backbone import CodeGemmaBackbone
 from keras_codegemma.cache import KVCache
-from keras_codegemma.generation import GenerationOptions, Generator, capacity_for, chunk_plan, draft
+from keras_codegemma.decode_state import draft
+from keras_codegemma.generation import GenerationOptions, Generator, capacity_for, chunk_plan
 from keras_codegemma.sampling import GreedySampler, RandomSampler, TopKSampler, TopPSampler
 from tests.small_models import CONFIGS, logits_of, random_backbone, random_ids
 from tests.tolerances import tolerance

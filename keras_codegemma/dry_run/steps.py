@@ -8,9 +8,10 @@ import keras
 
 from keras_codegemma.cache import KVCache, cache_sharding
 from keras_codegemma.causal_lm import CodeGemmaCausalLM
+from keras_codegemma.decode_state import STOP_SLOTS, DecodeState, RowLimits
 from keras_codegemma.distribution import CodeGemmaParallel
 from keras_codegemma.dry_run.abstract import abstract_optimizer, replicated, rows, specs, without_values
-from keras_codegemma.generation import STOP_SLOTS, DecodeState, Generator, RowLimits
+from keras_codegemma.generation import Generator
 from keras_codegemma.sampling import GreedySampler
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from keras_codegemma import generation
+from keras_codegemma import decode_state, generation
 from keras_codegemma.backbone import CodeGemmaBackbone
 from keras_codegemma.cache import KVCache, storage_dtype
 from keras_codegemma.config import CodeGemmaConfig
@@ -120,11 +120,11 @@ class Ours:
         )
         tokens = np.zeros((batch, cache.capacity), np.int32)
         tokens[:, :PROMPT_TOKENS] = self.prompt
-        limits = generation.RowLimits(
-            keys=generation._stream_keys(np.uint32(0), np.arange(batch)),
+        limits = decode_state.RowLimits(
+            keys=decode_state.stream_keys(np.uint32(0), np.arange(batch)),
             prompt_lengths=jnp.full((batch,), PROMPT_TOKENS, jnp.int32),
             budgets=jnp.full((batch,), CAPACITY_TOKENS - PROMPT_TOKENS, jnp.int32),
-            stop_ids=generation.stop_table(()),
+            stop_ids=decode_state.stop_table(()),
         )
         last_hidden = jnp.asarray(rng.normal(size=(batch, config.hidden_dim)), self.backbone.compute_dtype)
         sampler = GreedySampler()
