@@ -1,4 +1,4 @@
-"""What the tiny preset was trained on last: short pieces and long ones, most with one line or less to fill in.
+"""What the tiny preset was trained on fourth: short pieces and long ones, most with one line or less to fill in.
 
 `tiny_lines` taught where a middle begins and ends, and long prompts were lost; `tiny_long` gave these back, and cost
 half of what the lines had brought. Here a row of 1024 tokens holds pieces of 128 up to 1024 tokens, each with its own
