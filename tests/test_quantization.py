@@ -1,6 +1,8 @@
 """Quantised models: through Keras's interface, while loading, saved, trained with adapters."""
 
+import gc
 import re
+import weakref
 
 import jax.numpy as jnp
 import keras
@@ -59,6 +61,22 @@ def test_quantising_in_place_and_while_building_give_the_same_model(mode, dtype)
     assert paths["decoder_block_1/ffw_linear/kernel"] == ("int8" if mode == "int8" else "uint8")
     assert paths["token_embedding/embeddings_scale"] == ("float32" if mode == "int8" else "bfloat16")
     assert paths["final_normalization/scale"] == dtype
+
+
+def test_quantising_frees_the_floats_at_once_and_looks_for_no_garbage(monkeypatch):
+    """Keras collects garbage for each deleted variable: minutes of a large process."""
+    lm = model("float32")
+    floats = [weakref.ref(layer.kernel.value) for layer in lm.backbone.projections().values()]
+    floats.append(weakref.ref(lm.backbone.token_embedding.embeddings.value))
+    collected = []
+    monkeypatch.setattr(gc, "collect", lambda *_: collected.append(1))
+    gc.disable()
+    try:
+        lm.quantize("int8")
+        assert [one() for one in floats] == [None] * len(floats)
+    finally:
+        gc.enable()
+    assert not collected
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -129,12 +147,13 @@ def test_a_preset_with_minus_128_is_refused(tmp_path):
 
 
 def test_adapters_train_over_quantised_weights_and_are_merged_when_saved(tmp_path):
+    keras.utils.set_random_seed(0)
     lm = model("int8_from_float32")
     before = [np.asarray(variable.value) for variable in lm.backbone.variables]
     lm.backbone.enable_lora(2)
     lm.compile(optimizer=keras.optimizers.Adam(1e-2))
     ids = np.random.default_rng(0).integers(3, 300, (4, 12))
-    lm.fit({"token_ids": ids, "padding_mask": np.ones_like(ids, bool)}, np.roll(ids, -1, 1), epochs=2, verbose=0)
+    lm.fit({"token_ids": ids, "padding_mask": np.ones_like(ids, bool)}, np.roll(ids, -1, 1), epochs=8, verbose=0)
     frozen = [variable for variable in lm.backbone.variables if "lora" not in variable.path]
     for old, variable in zip(before, frozen, strict=True):
         np.testing.assert_array_equal(old, np.asarray(variable.value))
@@ -143,10 +162,10 @@ def test_adapters_train_over_quantised_weights_and_are_merged_when_saved(tmp_pat
     merged = CodeGemmaCausalLM(presets.load_backbone(tmp_path / "preset", dtype="float32"))
     assert merged.backbone.quantization == Quantization.of("int8")
     base = np.asarray(model("int8_from_float32")(IDS))
-    # Rounding the merged kernels anew moves the logits too, by a part of what the adapters do.
+    # Rounding the merged kernels anew moves the logits too, by a tenth of what the adapters do.
     change = np.linalg.norm(adapted - base)
     assert change > 0.1
-    assert np.linalg.norm(np.asarray(merged(IDS)) - adapted) < 0.7 * change
+    assert np.linalg.norm(np.asarray(merged(IDS)) - adapted) < 0.3 * change
 
 
 @pytest.mark.parametrize("form", ["outputs_first", "inputs_first", "heads_first", "join_heads"])

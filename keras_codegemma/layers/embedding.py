@@ -12,7 +12,7 @@ from keras_codegemma.kernels import linear_cross_entropy
 from keras_codegemma.kernels.partition import Storage
 from keras_codegemma.kernels.quantized_matmul import QuantizedWeight, dequantize, quantized_matmul
 from keras_codegemma.kernels.xla_cpu import as_bits, from_bits
-from keras_codegemma.layers.projection import add_quantized_weights, logits_product, quantization_for
+from keras_codegemma.layers.projection import add_quantized_weights, delete_variable, logits_product, quantization_for
 from keras_codegemma.quantization import Quantization, split_policy_name
 
 
@@ -146,7 +146,7 @@ class ReversibleEmbedding(keras.layers.ReversibleEmbedding):
         weight = quantization.quantize(self._embeddings.path, jax.device_get(self._embeddings.value))
         policy = quantization.policy_name(self.dtype_policy.name)
         self._tracker.unlock()
-        del self._embeddings
+        delete_variable(self, "_embeddings")
         self._add_quantized(quantization, lambda *_, **__: weight.data, lambda *_, **__: weight.scale)
         self._tracker.lock()
         self.dtype_policy = policy

@@ -229,7 +229,7 @@ class Projection(keras.layers.EinsumDense):
         weight = quantization.quantize(self._kernel.path, jax.device_get(self._kernel.value))
         policy = quantization.policy_name(self.dtype_policy.name)
         self._tracker.unlock()
-        del self._kernel
+        delete_variable(self, "_kernel")
         self._add_quantized(quantization, shape, lambda *_, **__: weight.data, lambda *_, **__: weight.scale)
         self._tracker.lock()
         self.dtype_policy = policy
@@ -364,6 +364,16 @@ def add_quantized_weights(
         for spec, suffix, initializer in zip(specs, ("", "_scale"), initializers, strict=True)
     )
     return data, scale
+
+
+def delete_variable(layer: keras.layers.Layer, name: str) -> None:
+    """Deletes a variable of a layer whose tracker is unlocked; its memory is free at once, as nothing else holds it.
+
+    Keras's own deletion looks through the whole process for garbage each time, 0.2 s in a small one and 2 s in a large,
+    and a model of 18 blocks has 127 variables to quantise.
+    """
+    layer._untrack_variable(getattr(layer, name))
+    object.__delattr__(layer, name)
 
 
 def kernel_initializers(initializer_for: Any, name: str) -> dict[str, Any]:

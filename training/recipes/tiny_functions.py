@@ -1,4 +1,4 @@
-"""What the tiny preset was trained on after `tiny_mixed`: more short functions, in shorter pieces, with more to fill in.
+"""What the tiny preset was trained on fifth: more of short functions, in shorter pieces, so with more to fill in.
 
 After `tiny_mixed` two of three lines that it filled in wrongly did not even parse, most because they overlooked what
 comes after them. A middle teaches that, and a row held three; here it holds four or five, half of the sources are
