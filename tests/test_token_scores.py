@@ -49,9 +49,11 @@ def test_training_without_logits_is_training_with_them(name, dtype):
     """One epoch of two steps, and an evaluation after it."""
     batches = [random_batch(CONFIGS[name]) for _ in range(2)]
     found = []
+    # Weights that differ in their last places are rounded to other bfloat16 numbers, the more the larger the step.
+    rate = 0.1 if dtype == "float32" else 0.01
     for options in ({}, on_logits()):
         lm = kcg.CodeGemmaCausalLM(random_backbone(CONFIGS[name], dtype=dtype))
-        lm.compile(keras.optimizers.SGD(0.1), **options)
+        lm.compile(keras.optimizers.SGD(rate), **options)
         history = lm.fit(iter(batches), steps_per_epoch=2, verbose=0).history
         after = lm.evaluate(*batches[0][:2], sample_weight=batches[0][2], verbose=0, return_dict=True)
         found.append((history, after, [np.asarray(v.value) for v in lm.trainable_variables]))
